@@ -1,0 +1,1 @@
+// see modulus.hpp

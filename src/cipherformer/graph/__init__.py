@@ -1,0 +1,5 @@
+"""The graph that everything after import works on."""
+
+from cipherformer.graph.ir import Attr, Graph, Node
+
+__all__ = ["Attr", "Graph", "Node"]

@@ -1,0 +1,1 @@
+"""Slot-level algorithms."""

@@ -1,0 +1,1 @@
+"""Private-form modules."""

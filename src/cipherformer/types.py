@@ -1,9 +1,12 @@
-"""The type of a value in a graph. No torch here."""
+"""The type of a value in a graph, and the kinds of attribute a node may carry. No torch here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+
+Attr = int | float | bool | str | tuple["Attr", ...]
+"""An attribute value: hashable, printable, and saved as JSON (tuples become lists and come back)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Numerics."""
+"""Pure numerics: polynomial fits, reciprocal plans, and their error bounds. numpy only."""

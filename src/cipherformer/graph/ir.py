@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherformer.types import Type
-
-Attr = int | float | bool | str | tuple["Attr", ...]
-"""An attribute value: hashable, printable, and saved as JSON (tuples become lists and come back)."""
+from cipherformer.types import Attr, Type
 
 _EMPTY: Mapping[str, Attr] = MappingProxyType({})
 
@@ -35,7 +32,7 @@ class Node:
     op: str
     inputs: tuple[str, ...]
     type: Type
-    attrs: Mapping[str, Attr] = _EMPTY
+    attrs: Mapping[str, Attr] = field(default_factory=lambda: _EMPTY)
     origin: str = ""
 
     def with_(self, **changes: Any) -> Node:
@@ -47,8 +44,9 @@ class Node:
 class Graph:
     """Nodes in topological order.
 
-    A node with op `input` is a graph input, in the order of the nodes. A node with op `constant` is public and its
-    array stands in `constants` under the node's name. Arrays are read-only float64 (int64 for indices).
+    A node with op `input` is a graph input, in the order of the nodes. A node with op `constant` is public
+    and its array stands in `constants` under the node's name. Arrays are read-only float64 (int64 for
+    indices).
     """
 
     nodes: tuple[Node, ...]

@@ -1,0 +1,92 @@
+"""Functions of one number. Each lowers to a polynomial of a degree that follows from interval and budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import erf, pi, sqrt
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.approx.choose import fit_to_error
+from cipherformer.errors import CompileError
+from cipherformer.ops.spec import (
+    UNARY,
+    Array,
+    Attrs,
+    Budget,
+    Builder,
+    Composite,
+    Lowering,
+    as_float,
+    same_shape,
+)
+
+Floats = NDArray[np.float64]
+
+
+def erf_array(x: Array) -> Floats:
+    """The error function, elementwise; numpy has none."""
+    flat = as_float(x).ravel()
+    return np.fromiter(map(erf, flat), dtype=np.float64, count=flat.size).reshape(np.shape(x))
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
+
+
+def _gelu(x: Floats, attrs: Attrs) -> Floats:
+    if attrs["approximate"] == "tanh":
+        return np.asarray(0.5 * x * (1.0 + np.tanh(sqrt(2.0 / pi) * (x + 0.044715 * x**3))))
+    return np.asarray(0.5 * x * (1.0 + erf_array(x / sqrt(2.0))))
+
+
+Scalar = Callable[[Floats, Attrs], Floats]
+
+_FUNCTIONS: dict[str, tuple[str, Scalar]] = {
+    "gelu": ("x Phi(x); approximate = tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", _gelu),
+    "relu": ("max(x, 0)", lambda x, _: np.maximum(x, 0.0)),
+    "silu": ("x / (1 + exp(-x))", lambda x, _: np.asarray(x * _sigmoid(x))),
+    "tanh": ("tanh(x)", lambda x, _: np.tanh(x)),
+    "sigmoid": ("1 / (1 + exp(-x))", lambda x, _: _sigmoid(x)),
+    "exp": ("exp(x)", lambda x, _: np.exp(x)),
+    "erf": ("2/sqrt(pi) int_0^x exp(-t^2) dt", lambda x, _: erf_array(x)),
+    "inverse_sqrt": ("1 / sqrt(x)", lambda x, _: np.asarray(1.0 / np.sqrt(x))),
+}
+
+
+def _entry(name: str, formula: str, function: Scalar) -> Composite:
+    def reference(inputs: Sequence[Array], attrs: Attrs) -> Array:
+        return function(as_float(inputs[0]), attrs)
+
+    def lower(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Budget) -> str:
+        kind = build.type_of(inputs[0])
+        if kind.low is None or kind.high is None:
+            raise CompileError(f"{name} is lowered before calibration")
+        series = fit_to_error(
+            lambda x: function(x, attrs),
+            kind.low,
+            kind.high,
+            budget.activation_error,
+            budget.max_degree,
+            what=name,
+        )
+        return build.emit(
+            "polynomial", inputs[0], coefficients=series.coefficients, low=series.low, high=series.high
+        )
+
+    return Composite(
+        name=name,
+        formula=formula,
+        arity=UNARY,
+        attrs={"approximate": "str"} if name == "gelu" else {},
+        shape=same_shape,
+        reference=reference,
+        lowerings=MappingProxyType({"ckks": Lowering(lower, needs_range=True)}),
+        fix="replace it by a polynomial activation, or shrink its input range by training with a range loss",
+        elementwise=True,
+    )
+
+
+OPS = tuple(_entry(name, formula, function) for name, (formula, function) in _FUNCTIONS.items())

@@ -1,0 +1,50 @@
+"""Leaves and elementwise arithmetic, with numpy broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cipherformer.ops.spec import (
+    BINARY,
+    UNARY,
+    Array,
+    Attrs,
+    Primitive,
+    Shape,
+    bilinear,
+    leaf,
+    no_work,
+    same_shape,
+)
+
+
+def _broadcast(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
+    return np.broadcast_shapes(*shapes)
+
+
+def _add(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    return np.asarray(inputs[0] + inputs[1])
+
+
+def _sub(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    return np.asarray(inputs[0] - inputs[1])
+
+
+def _mul(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    return np.asarray(inputs[0] * inputs[1])
+
+
+def _neg(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    return np.asarray(-inputs[0])
+
+
+OPS = (
+    leaf("input", "a value the client encrypts"),
+    leaf("constant", "a public array of the model"),
+    Primitive(name="add", formula="a + b", arity=BINARY, shape=_broadcast, reference=_add, work=no_work),
+    Primitive(name="sub", formula="a - b", arity=BINARY, shape=_broadcast, reference=_sub, work=no_work),
+    Primitive(name="neg", formula="-a", arity=UNARY, shape=same_shape, reference=_neg, work=no_work),
+    Primitive(name="mul", formula="a b", arity=BINARY, shape=_broadcast, reference=_mul, affine=bilinear),
+)

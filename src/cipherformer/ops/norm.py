@@ -1,0 +1,121 @@
+"""Normalisations. Batch normalisation in evaluation mode is affine and folds away; the others divide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from cipherformer.ops.spec import (
+    Array,
+    Attrs,
+    Budget,
+    Builder,
+    Composite,
+    Lowering,
+    Shape,
+    as_float,
+    integer,
+    integers,
+    number,
+)
+
+
+def _per_axes(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
+    x, axes = shapes[0], integers(attrs, "axes")
+    if any(not 0 <= a < len(x) for a in axes):
+        raise ValueError(f"{axes} are not axes of {x}")
+    wanted = tuple(x[a] for a in axes)
+    for other in shapes[1:]:
+        if other != wanted:
+            raise ValueError(f"a weight {other} does not fit {x} normalised over {axes}")
+    return x
+
+
+def _affine(x: Array, inputs: Sequence[Array]) -> Array:
+    weighted = x * inputs[1] if len(inputs) > 1 else x
+    return np.asarray(weighted + inputs[2] if len(inputs) > 2 else weighted)
+
+
+def _layer_norm(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    x, axes = as_float(inputs[0]), integers(attrs, "axes")
+    centred = x - x.mean(axis=axes, keepdims=True)
+    variance = (centred**2).mean(axis=axes, keepdims=True)
+    return _affine(centred / np.sqrt(variance + number(attrs, "epsilon")), inputs)
+
+
+def _rms_norm(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    x, axes = as_float(inputs[0]), integers(attrs, "axes")
+    square = (x**2).mean(axis=axes, keepdims=True)
+    return _affine(x / np.sqrt(square + number(attrs, "epsilon")), inputs)
+
+
+def _batch_shape(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
+    x, axis = shapes[0], integer(attrs, "axis")
+    if not 0 <= axis < len(x) or any(s != (x[axis],) for s in shapes[1:]):
+        raise ValueError(f"statistics {shapes[1:]} do not fit axis {axis} of {x}")
+    return x
+
+
+def _scale_and_shift(statistics: Sequence[Array], attrs: Attrs) -> tuple[Array, Array]:
+    mean, variance, *affine = statistics
+    scale = 1.0 / np.sqrt(variance + number(attrs, "epsilon"))
+    scale = scale * affine[0] if affine else scale
+    shift = (affine[1] if len(affine) > 1 else 0.0) - mean * scale
+    return scale, np.asarray(shift)
+
+
+def _affine_in_x(secret: Sequence[bool], attrs: Attrs) -> bool:
+    return not any(secret[1:])
+
+
+def _batch_norm(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    x, axis = as_float(inputs[0]), integer(attrs, "axis")
+    along = tuple(-1 if i == axis else 1 for i in range(x.ndim))
+    scale, shift = _scale_and_shift(inputs[1:], attrs)
+    return np.asarray(x * scale.reshape(along) + shift.reshape(along))
+
+
+def _lower_batch_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Budget) -> str:
+    """Scale and shift from public statistics: affine, and exact."""
+    rank, axis = len(build.type_of(inputs[0]).shape), integer(attrs, "axis")
+    scale, shift = _scale_and_shift([build.value(name) for name in inputs[1:]], attrs)
+    along = tuple(-1 if i == axis else 1 for i in range(rank))
+    scaled = build.emit("mul", inputs[0], build.constant(scale.reshape(along)))
+    return build.emit("add", scaled, build.constant(shift.reshape(along)))
+
+
+_DIVIDES = "replace it by batch normalisation (cipherformer.train.swap), which folds away, and fine-tune"
+
+OPS = (
+    Composite(
+        name="layer_norm",
+        formula="(x - mean) / sqrt(variance + epsilon) w + b over axes",
+        arity=(1, 3),
+        attrs={"epsilon": "float", "axes": "ints"},
+        shape=_per_axes,
+        reference=_layer_norm,
+        fix=_DIVIDES,
+    ),
+    Composite(
+        name="rms_norm",
+        formula="x / sqrt(mean(x^2) + epsilon) w + b over axes",
+        arity=(1, 3),
+        attrs={"epsilon": "float", "axes": "ints"},
+        shape=_per_axes,
+        reference=_rms_norm,
+        fix=_DIVIDES,
+    ),
+    Composite(
+        name="batch_norm",
+        formula="(x - mean) / sqrt(variance + epsilon) w + b with public statistics along axis",
+        arity=(3, 5),
+        attrs={"epsilon": "float", "axis": "int"},
+        shape=_batch_shape,
+        reference=_batch_norm,
+        lowerings=MappingProxyType({"ckks": Lowering(_lower_batch_norm)}),
+        affine=_affine_in_x,
+        fix="put the model into evaluation mode",
+    ),
+)

@@ -1,0 +1,84 @@
+// The inner loops of the ring, one table of functions per instruction set. Every path gives the same bits.
+//
+// Unless said otherwise a limb is a 64-byte-aligned array of n residues in [0, q), n a power of two, and an output may
+// be the same array as an input (but not overlap it in part). Arrays of fewer than 8 residues are allowed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ring/modulus.hpp"
+
+namespace cipherformer {
+
+struct NttTables;       // ring/ntt.hpp
+struct BasisConstants;  // ring/basis.hpp
+
+enum class Path { portable, avx2, avx512 };
+
+struct Kernels {
+    Path path;
+    const char* name;
+
+    // out = a + b, a - b, -a, a * b
+    void (*add)(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q);
+    void (*sub)(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q);
+    void (*neg)(u64* out, const u64* a, std::size_t n, const Modulus& q);
+    void (*mul)(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q);
+
+    // out = a + c, a * c, out + a * c, (a - b) * c for a constant c in [0, q)
+    void (*add_scalar)(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q);
+    void (*mul_scalar)(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q);
+    void (*mul_scalar_add)(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q);
+    void (*sub_mul_scalar)(u64* out, const u64* a, const u64* b, u64 c, std::size_t n, const Modulus& q);
+
+    // out = out + a * b
+    void (*mul_add)(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q);
+
+    // out = sum over d < count of a[d] * b[d], plus out if `accumulate`; reduction is put off over the terms.
+    // The pointers may address parts of limbs (aligned to 64 bytes), so a caller can block for the cache.
+    void (*dot)(u64* out, const u64* const* a, const u64* const* b, std::size_t count, bool accumulate, std::size_t n,
+                const Modulus& q);
+    // The same where b[d] holds n >> shift values and stands for each of them 2^shift times in a row: plaintexts in
+    // a subring, whose transform repeats its values.
+    void (*dot_repeated)(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
+                         bool accumulate, std::size_t n, const Modulus& q);
+
+    // out = a mod `to` for residues a in [0, from); centred: of the representative in [-(from - 1) / 2, (from - 1) / 2].
+    void (*reduce)(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to);
+    void (*reduce_centred)(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to);
+
+    // out = a mod q for small signed integers |a| < 2^31 (not in place).
+    void (*lift)(u64* out, const std::int32_t* a, std::size_t n, const Modulus& q);
+
+    // Fast base conversion; see BaseConverter::convert.
+    void (*convert)(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants);
+
+    // out[i] = in[index[i]] for an index that maps aligned groups of 8 to aligned groups of 8, as every Galois
+    // automorphism in bit-reversed order does (not in place).
+    void (*permute)(u64* out, const u64* in, const std::uint32_t* index, std::size_t n);
+
+    // In place, 2^log_n <= the size of the tables: ring/ntt.hpp states the order. The inverse multiplies by `factor`
+    // (which holds 1/n) on the way out.
+    void (*ntt_forward)(u64* a, unsigned log_n, const NttTables& tables);
+    void (*ntt_inverse)(u64* a, unsigned log_n, u64 factor, const NttTables& tables);
+
+    // `count` consecutive 64-byte ChaCha20 blocks from `counter` on, for a 16-word initial state (RFC 8439).
+    void (*chacha_blocks)(std::uint8_t* out, const std::uint32_t* state, std::uint32_t counter, std::size_t count);
+    // out[i] = words[i] mod q where words[i] < limit, in order, the others skipped; returns how many were written.
+    std::size_t (*uniform_words)(u64* out, const u64* words, u64 limit, std::size_t n, const Modulus& q);
+};
+
+// What this machine can run, slowest first; always contains Path::portable.
+std::vector<Path> available_paths();
+Path best_path();
+
+// Throws std::invalid_argument when this machine cannot run the path.
+const Kernels& kernels(Path path);
+
+// "portable", "avx2", "avx512"; "auto" is the best one. Throws std::invalid_argument for any other name.
+Path path_from_name(const std::string& name);
+
+}  // namespace cipherformer

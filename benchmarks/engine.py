@@ -1,0 +1,127 @@
+"""Times the CKKS engine, and with --peers other libraries at the same N and number of primes, in the same run.
+
+Every subject runs in a process of its own and checks its results against numpy before it is timed. Samples of the
+subjects alternate, so that a noisy neighbour hits all of them; the median over all rounds is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+
+from benchmarks import records, report
+from benchmarks.peers.client import Runner, RunnerError
+from benchmarks.peers.environments import Subject, own, peers
+from benchmarks.sets import SETTINGS, Setting
+
+
+@dataclass
+class Run:
+    """What a run of the benchmark found: records, and why cells are empty."""
+
+    records: list[records.Record] = field(default_factory=list)
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+
+    def why(self, subject: str, reason: str) -> None:
+        """Notes a reason once."""
+        known = self.reasons.setdefault(subject, [])
+        if reason not in known:
+            known.append(reason)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
+    parser.add_argument(
+        "--peers", action="store_true", help="also time SEAL, OpenFHE and DESILO where available"
+    )
+    parser.add_argument("--case", action="append", metavar="CASE", help="only this case, e.g. rotate-n15-l15")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the records to FILE")
+    parser.add_argument("--openfhe-python", metavar="PATH", help="a Python 3.10 that has openfhe and numpy")
+    parser.add_argument("--threads", type=int, default=1, help="threads each subject may use (default 1)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds over all subjects (default 5)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="time for a case, subject and round")
+    return parser.parse_args()
+
+
+def selected(wanted: list[str] | None) -> list[tuple[Setting, tuple[str, ...]]]:
+    """Settings with the operations asked for; SystemExit lists the cases if one is unknown."""
+    known = {s.case(o) for s in SETTINGS for o in s.operations}
+    unknown = sorted(set(wanted or ()) - known)
+    if unknown:
+        raise SystemExit(f"unknown case {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    chosen = [(s, tuple(o for o in s.operations if not wanted or s.case(o) in wanted)) for s in SETTINGS]
+    return [(setting, operations) for setting, operations in chosen if operations]
+
+
+def measure(setting: Setting, operations: tuple[str, ...], subjects: list[Subject], options: argparse.Namespace,
+            run: Run) -> None:  # fmt: skip
+    """Times the operations of one setting for all subjects, alternating."""
+    runners: list[Runner] = []
+    try:
+        for subject in subjects:
+            try:
+                runners.append(Runner(subject, setting.to_dict(operations, options.threads), options.threads))
+            except RunnerError as error:
+                run.why(subject.name, str(error))
+        for operation in operations:
+            times: dict[str, list[float]] = {}
+            for _ in range(options.rounds):
+                for runner in (r for r in runners if operation in r.operations):
+                    times.setdefault(runner.subject.name, []).extend(runner.time(operation, options.seconds))
+            for runner in runners:
+                name = runner.subject.name
+                if operation in runner.missing:
+                    run.why(name, f"{operation}: {runner.missing[operation]}")
+                if name in times:
+                    run.records.append(_record(setting, operation, runner, times[name], options.threads))
+    finally:
+        for runner in runners:
+            runner.close()
+
+
+def _record(
+    setting: Setting, operation: str, runner: Runner, times: list[float], threads: int
+) -> records.Record:
+    parameters = {
+        "log_n": setting.log_n,
+        "limbs": setting.limbs,
+        "samples": len(times),
+        "fastest": min(times),
+        **runner.parameters,
+    }
+    return records.Record(
+        suite="engine", case=setting.case(operation), subject=runner.subject.name, version=runner.version,
+        metric="seconds", value=median(times), unit="s", threads=threads, parameters=parameters,
+        machine=records.machine(), date=records.today(),
+    )  # fmt: skip
+
+
+def main() -> None:
+    options, console, run = arguments(), Console(), Run()
+    subjects = [own()]
+    if options.peers:
+        for peer in peers(options.openfhe_python):
+            if peer.python is None:
+                run.why(peer.name, peer.why)
+            else:
+                subjects.append(peer)
+    for setting, operations in selected(options.case):
+        with console.status(f"N = 2^{setting.log_n}, {setting.limbs} primes"):
+            measure(setting, operations, subjects, options, run)
+    names = [own().name, *(p.name for p in subjects[1:]), *(n for n in run.reasons if n != own().name)]
+    console.print(report.table(run.records, list(dict.fromkeys(names))))
+    for name, reasons in run.reasons.items():
+        for reason in reasons:
+            console.print(f"{name} -: {reason}", highlight=False)
+    for line in report.roofline(run.records):
+        console.print(line, highlight=False)
+    if options.json:
+        records.write(options.json, run.records)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
-"""Times the CKKS engine, and with --peers other libraries at the same N and number of primes, in the same run.
+"""Times the CKKS engine, and with --peers other libraries at the same N and number of primes.
 
-Every subject runs in a process of its own and checks its results against numpy before it is timed. Samples of the
-subjects alternate, so that a noisy neighbour hits all of them; the median over all rounds is reported.
+Every subject runs in a process of its own and checks its results against numpy before it is timed. Samples
+of the subjects alternate, so that a noisy neighbour hits all of them; the median over all rounds counts.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class Run:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
-    parser.add_argument(
-        "--peers", action="store_true", help="also time SEAL, OpenFHE and DESILO where available"
-    )
+    parser.add_argument("--peers", action="store_true", help="also time SEAL, OpenFHE and DESILO")
     parser.add_argument("--case", action="append", metavar="CASE", help="only this case, e.g. rotate-n15-l15")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records to FILE")
     parser.add_argument("--openfhe-python", metavar="PATH", help="a Python 3.10 that has openfhe and numpy")
@@ -57,8 +55,13 @@ def selected(wanted: list[str] | None) -> list[tuple[Setting, tuple[str, ...]]]:
     return [(setting, operations) for setting, operations in chosen if operations]
 
 
-def measure(setting: Setting, operations: tuple[str, ...], subjects: list[Subject], options: argparse.Namespace,
-            run: Run) -> None:  # fmt: skip
+def measure(
+    setting: Setting,
+    operations: tuple[str, ...],
+    subjects: list[Subject],
+    options: argparse.Namespace,
+    run: Run,
+) -> None:
     """Times the operations of one setting for all subjects, alternating."""
     runners: list[Runner] = []
     try:

@@ -23,7 +23,7 @@ def duration(seconds: float) -> str:
 
 
 def cells(records: Sequence[Record], subjects: Sequence[str]) -> list[list[str]]:
-    """One row a case: its name, our time, and for every peer its time and ours divided by it."""
+    """One row a case: its name, our time, and every peer's time with ours divided by it."""
     values = {(r.case, r.subject): r.value for r in records}
     rows = []
     for case in dict.fromkeys(r.case for r in records):
@@ -31,19 +31,16 @@ def cells(records: Sequence[Record], subjects: Sequence[str]) -> list[list[str]]
         row = [case, duration(own) if own else "-"]
         for peer in subjects[1:]:
             other = values.get((case, peer))
-            row += [duration(other) if other else "-", f"{own / other:.2f}" if own and other else "-"]
+            ratio = f" ({own / other:.2f})" if own and other else ""
+            row.append(duration(other) + ratio if other else "-")
         rows.append(row)
     return rows
 
 
-def header(subjects: Sequence[str]) -> list[str]:
-    return ["case", OWN, *(text for peer in subjects[1:] for text in (peer, "ours / it"))]
-
-
 def table(records: Sequence[Record], subjects: Sequence[str]) -> Table:
     """The table for a terminal."""
-    grid = Table(title="median seconds of one call")
-    for index, name in enumerate(header(subjects)):
+    grid = Table(title="median time of one call (in brackets: ours divided by it)")
+    for index, name in enumerate(["case", *subjects]):
         grid.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0)
     for row in cells(records, subjects):
         grid.add_row(*row)

@@ -1,4 +1,4 @@
-"""The parameter sets and cases of the engine benchmark. All sets keep log QP below the 128-bit limit of their N."""
+"""Parameter sets and cases of the engine benchmark. Every set has log QP below the 128-bit limit of its N."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ ENVIRONMENT = Path(".venv-peers")
 
 @dataclass(frozen=True)
 class Subject:
-    """A library and how to start its runner; `python` is None if it cannot run, and `why` tells the reason."""
+    """A library and how to start its runner; `python` is None where it cannot run, and `why` says why."""
 
     name: str
     runner: str

@@ -20,8 +20,8 @@ class OpenFhe(Library):
         self.version = openfhe.__version__
         self.missing = {}
         self.setting = setting
-        context = self.context = make_context(setting)
-        keys = self.keys = context.KeyGen()
+        self.context = make_context(setting)
+        self.keys = self.context.KeyGen()
         wanted = set(setting["operations"])
         self.operations = {}
         self.parameters = {"scaling": "FIXEDMANUAL", "dnum": setting["dnum"]}

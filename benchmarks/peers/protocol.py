@@ -1,7 +1,7 @@
 """How a runner talks to `benchmarks.engine`: one JSON line each way. Runs on Python 3.10, needs numpy only.
 
 The runner gets its setting as the first argument, checks every operation's result against numpy, prints
-`{"version", "parameters", "operations", "missing"}` and then answers `{"operation", "seconds"}` with `{"times"}`.
+`{"version", "parameters", "operations", "missing"}`, then answers `{"operation", "seconds"}` by `{"times"}`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ Operation = Callable[[], Any]
 class Library:
     """What a runner fills in.
 
-    `operations` maps a name to a call; `decrypt` gives the slots of what a call returned; `missing` says why an
-    operation cannot be timed; `parts` is the number by which a call's time is divided (1 unless named).
+    `operations` maps a name to a call, `missing` to the reason why it cannot be timed; `decrypt` gives the
+    slots of what a call returned (of the last where it returns several).
     """
 
     version: str
@@ -34,7 +35,7 @@ class Library:
 
 
 class Inputs:
-    """The same real slots for every subject: x, y and w in [-1, 1], a matrix and a vector tiled over the slots."""
+    """The same slots for every subject: x, y and w in [-1, 1], a matrix, a vector tiled over the slots."""
 
     def __init__(self, setting: dict[str, Any]) -> None:
         slots, size = 1 << (setting["log_n"] - 1), setting["matrix_size"]

@@ -1,0 +1,98 @@
+"""The slot algebra: what a kernel may do with a ciphertext.
+
+A kernel is written once against this protocol and runs on ciphertexts (`backends.ckks`), on numpy slots with a model
+of the noise (`backends.ckks_sim`), and on bare levels and scales (`backends.count`).
+
+Conventions. A value has a level (rescalings left) and a scale. Products are *not* rescaled: a kernel says when.
+`add` and `sub` bring both operands to the lower level; their scales must agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Transform:
+    """A linear map of slots as a sum of rotated inputs times diagonals: y = sum_d diagonal_d * rotate(x, rotation_d).
+
+    Args:
+        name: unique in its plan (backends cache encoded diagonals under it).
+        rotations: left rotations, distinct, in [-slots/2, slots/2).
+        diagonals: [len(rotations), period]; a row is repeated to fill the slots.
+        baby_step: rotations are split into a multiple of it (giant) and a rest (baby), the rests being hoisted.
+    """
+
+    name: str
+    rotations: tuple[int, ...]
+    diagonals: NDArray[np.float64]
+    baby_step: int
+
+    @property
+    def babies(self) -> tuple[int, ...]:
+        """Distinct baby rotations."""
+        return tuple(sorted({r % self.baby_step for r in self.rotations}))
+
+    @property
+    def giants(self) -> tuple[int, ...]:
+        """Distinct giant rotations."""
+        return tuple(sorted({r - r % self.baby_step for r in self.rotations}))
+
+
+class SlotAlgebra(Protocol[V]):
+    """Operations on values of one backend."""
+
+    @property
+    def slots(self) -> int:
+        """Slots of a value."""
+
+    def modulus(self, level: int) -> int:
+        """The prime that a rescaling from `level` divides by."""
+
+    def level(self, a: V) -> int:
+        """Level of a value."""
+
+    def scale(self, a: V) -> float:
+        """Scale of a value."""
+
+    def add(self, a: V, b: V) -> V:
+        """Sum."""
+
+    def sub(self, a: V, b: V) -> V:
+        """Difference."""
+
+    def negate(self, a: V) -> V:
+        """Negation."""
+
+    def add_plain(self, a: V, values: NDArray[Any]) -> V:
+        """Add a public vector (its length divides the slots)."""
+
+    def add_scalar(self, a: V, value: float) -> V:
+        """Add a public number to every slot."""
+
+    def mul_scalar(self, a: V, value: float, scale: float) -> V:
+        """Multiply by a public number encoded at `scale`; the scale of the result is the product."""
+
+    def multiply(self, a: V, b: V) -> V:
+        """Product of two ciphertexts, relinearised, at the product of their scales."""
+
+    def apply(self, a: V, transform: Transform, scale: float) -> V:
+        """A linear map whose diagonals are encoded at `scale`; the scale of the result is the product."""
+
+    def rescale(self, a: V) -> V:
+        """Divide by the modulus of the level: one level and that factor of scale less."""
+
+    def drop(self, a: V, level: int) -> V:
+        """The same value at a lower level and the same scale."""
+
+    def relabel(self, a: V, scale: float) -> V:
+        """The same ciphertext read at another scale: multiplies the value by old scale / new scale, for free."""
+
+    def rotate(self, a: V, steps: int) -> V:
+        """Left rotation: slot i of the result is slot i + steps."""

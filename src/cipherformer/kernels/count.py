@@ -1,0 +1,184 @@
+"""The counting backend: levels, scales, operations and rotation keys of a plan, without any value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.errors import CompileError
+from cipherformer.kernels.algebra import Transform
+
+SCALE_TOLERANCE = 2.0**-30
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One kind of primitive at one place.
+
+    Args:
+        step: name of the step that calls it.
+        primitive: `ct-ct product`, `ct-pt product`, `ct-pt matrix`, `rotation`, `rescale`, `add`, `ct-scalar product`.
+        level: of the operand.
+        diagonals, babies, giants: of a `ct-pt matrix` or `ct-pt product`.
+        period: of its diagonals.
+    """
+
+    step: str
+    primitive: str
+    level: int
+    diagonals: int = 0
+    babies: int = 0
+    giants: int = 0
+    period: int = 0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a run does: how often each operation, and which keys at which level."""
+
+    step: str = ""
+    counts: Counter[Operation] = field(default_factory=Counter)
+    rotations: dict[int, int] = field(default_factory=dict)
+    relinearise: int = -1
+
+    def note(self, primitive: str, level: int, **details: int) -> None:
+        """Count one operation of the current step."""
+        self.counts[Operation(self.step, primitive, level, **details)] += 1
+
+    def rotation(self, steps: int, level: int, slots: int) -> None:
+        """Note that a rotation key is used at a level."""
+        steps %= slots
+        if steps:
+            self.rotations[steps] = max(self.rotations.get(steps, -1), level)
+
+    def product(self, level: int) -> None:
+        """Count a product of ciphertexts and its relinearisation key."""
+        self.note("ct-ct product", level)
+        self.relinearise = max(self.relinearise, level)
+
+    def transform(self, t: Transform, level: int, slots: int) -> None:
+        """Count a linear map and its rotations."""
+        babies = [r for r in t.babies if r % slots]
+        giants = [r for r in t.giants if r % slots]
+        for r in (*babies, *giants):
+            self.rotation(r, level, slots)
+        name = "ct-pt matrix" if babies or giants else "ct-pt product"
+        self.note(
+            name,
+            level,
+            diagonals=len(t.rotations),
+            babies=len(babies),
+            giants=len(giants),
+            period=t.diagonals.shape[1],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A value's level and scale."""
+
+    level: int
+    scale: float
+
+
+def common(a: Shadow, b: Shadow) -> Shadow:
+    """Level and scale of a sum.
+
+    Raises:
+        CompileError: if the scales differ.
+    """
+    if abs(a.scale / b.scale - 1) > SCALE_TOLERANCE:
+        raise CompileError(f"a sum of scales {a.scale} and {b.scale}")
+    return Shadow(min(a.level, b.level), a.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class CountAlgebra:
+    """The slot algebra on levels and scales.
+
+    Args:
+        moduli: primes by level.
+        slots: slots of a ciphertext.
+        ledger: filled during the run.
+    """
+
+    moduli: Sequence[int]
+    slots: int
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def modulus(self, level: int) -> int:
+        """The prime that a rescaling from `level` divides by."""
+        return self.moduli[level]
+
+    def level(self, a: Shadow) -> int:
+        """Level."""
+        return a.level
+
+    def scale(self, a: Shadow) -> float:
+        """Scale."""
+        return a.scale
+
+    def add(self, a: Shadow, b: Shadow) -> Shadow:
+        """Sum."""
+        out = common(a, b)
+        self.ledger.note("add", out.level)
+        return out
+
+    sub = add
+
+    def negate(self, a: Shadow) -> Shadow:
+        """Negation."""
+        return a
+
+    def add_plain(self, a: Shadow, values: NDArray[Any]) -> Shadow:
+        """Add a public vector."""
+        self.ledger.note("ct-pt add", a.level, period=len(values))
+        return a
+
+    def add_scalar(self, a: Shadow, value: float) -> Shadow:
+        """Add a public number."""
+        return a
+
+    def mul_scalar(self, a: Shadow, value: float, scale: float) -> Shadow:
+        """Multiply by a public number."""
+        self.ledger.note("ct-scalar product", a.level)
+        return Shadow(a.level, a.scale * scale)
+
+    def multiply(self, a: Shadow, b: Shadow) -> Shadow:
+        """Product."""
+        level = min(a.level, b.level)
+        self.ledger.product(level)
+        return Shadow(level, a.scale * b.scale)
+
+    def apply(self, a: Shadow, transform: Transform, scale: float) -> Shadow:
+        """Linear map."""
+        self.ledger.transform(transform, a.level, self.slots)
+        return Shadow(a.level, a.scale * scale)
+
+    def rescale(self, a: Shadow) -> Shadow:
+        """One level less."""
+        if a.level < 1:
+            raise CompileError(f"step {self.ledger.step} rescales at level 0")
+        self.ledger.note("rescale", a.level)
+        return Shadow(a.level - 1, a.scale / self.moduli[a.level])
+
+    def drop(self, a: Shadow, level: int) -> Shadow:
+        """Lower level."""
+        if level > a.level:
+            raise CompileError(f"step {self.ledger.step} needs level {level}, its operand has {a.level}")
+        return Shadow(level, a.scale)
+
+    def relabel(self, a: Shadow, scale: float) -> Shadow:
+        """Another scale."""
+        return Shadow(a.level, scale)
+
+    def rotate(self, a: Shadow, steps: int) -> Shadow:
+        """Rotation."""
+        self.ledger.note("rotation", a.level)
+        self.ledger.rotation(steps, a.level, self.slots)
+        return a

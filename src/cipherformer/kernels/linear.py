@@ -1,0 +1,156 @@
+"""Matrices as slot-level linear maps: the diagonals of a matrix between two layouts, and the kernel that applies them.
+
+y[t] = sum_c M[D(t), c] x[c]: for every slot t of the result and every non-zero of its row, a slot s of x that holds
+column c; the weight goes to the diagonal of rotation s - t (Halevi and Shoup, CRYPTO 2014; baby-step giant-step after
+Halevi and Shoup, CRYPTO 2018). Replication of x is used to keep s near t, and so the diagonals few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.errors import CompileError
+from cipherformer.kernels.algebra import SlotAlgebra, Transform, V
+from cipherformer.kernels.layout import REPLICATED, Bit, Layout
+
+HOISTED = 0.45
+"""Cost of a hoisted baby rotation against a giant one, for choosing a split only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triplets:
+    """Non-zeros of a matrix, sorted by row.
+
+    Args:
+        rows: number of rows.
+        columns: number of columns.
+        start: [rows + 1] offsets into the others.
+        column, weight: one entry a non-zero.
+    """
+
+    rows: int
+    columns: int
+    start: NDArray[np.int64]
+    column: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+    @staticmethod
+    def of(matrix: NDArray[np.float64]) -> Triplets:
+        """From a dense [rows, columns] matrix."""
+        row, column = np.nonzero(matrix)
+        start = np.searchsorted(row, np.arange(matrix.shape[0] + 1))
+        return Triplets(*matrix.shape, start, column, matrix[row, column])
+
+    @property
+    def widest(self) -> int:
+        """Largest number of non-zeros in a row."""
+        return int(np.diff(self.start).max(initial=0))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Routes:
+    """Where each product of a matrix goes: slot of the result, rotation, weight; one entry a product.
+
+    Args:
+        slots: slots of a ciphertext.
+        slot, rotation, weight: equally long.
+    """
+
+    slots: int
+    slot: NDArray[np.int64]
+    rotation: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+    def rotations(self) -> tuple[int, ...]:
+        """Distinct rotations, ascending."""
+        return tuple(int(r) for r in np.unique(self.rotation))
+
+    def diagonals(self) -> dict[int, NDArray[np.float64]]:
+        """Rotation -> diagonal [slots]; slots that get nothing hold 0."""
+        rotations, which = np.unique(self.rotation, return_inverse=True)
+        rows = np.zeros((len(rotations), self.slots))
+        np.add.at(rows, (which, self.slot), self.weight)
+        return {int(r): row for r, row in zip(rotations, rows, strict=True)}
+
+
+def routes(matrix: Triplets, source: Layout, target: Layout) -> Routes:
+    """How `matrix @ tensor` in layout `target` comes from the tensor in layout `source`."""
+    home = source.home_slots()
+    row_of = target.slot_map()
+    t = np.nonzero(row_of >= 0)[0]
+    row = row_of[t]
+    count = matrix.start[row + 1] - matrix.start[row]
+    ends = np.cumsum(count)
+    entry = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(
+        matrix.start[row] - (ends - count), count
+    )
+    t = np.repeat(t, count)
+    s = home[matrix.column[entry]]
+    if (s < 0).any():
+        raise CompileError("a matrix reads an element that its source layout does not hold")
+    shift = _wrap((s | (t & source.replicated_mask())) - t, source.period)
+    return Routes(source.slots, t, shift, matrix.weight[entry])
+
+
+def _wrap(shift: NDArray[np.int64], period: int) -> NDArray[np.int64]:
+    """Into [-period/2, period/2): rotating a vector of that period by a whole period does nothing."""
+    return (shift + period // 2) % period - period // 2
+
+
+def smallest_period(rows: NDArray[np.float64]) -> int:
+    """The smallest power of two that every row repeats after."""
+    period = rows.shape[1]
+    while period > 1 and np.array_equal(rows[:, : period // 2], rows[:, period // 2 : period]):
+        period //= 2
+    return period
+
+
+def baby_step_for(rotations: Sequence[int], slots: int) -> int:
+    """The baby step that makes `HOISTED` x babies + giants smallest; a power of two."""
+
+    def cost(step: int) -> tuple[float, int]:
+        babies = {r % step for r in rotations} - {0}
+        giants = {r - r % step for r in rotations} - {0}
+        return HOISTED * len(babies) + len(giants), step
+
+    return min((1 << i for i in range(slots.bit_length())), key=cost)
+
+
+def make_transform(name: str, parts: dict[int, NDArray[np.float64]], slots: int) -> Transform:
+    """Diagonals, cut to their period and split into baby and giant steps."""
+    rotations = tuple(sorted(parts))
+    rows = np.stack([parts[r] for r in rotations])
+    rows = np.ascontiguousarray(rows[:, : smallest_period(rows)])
+    return Transform(name, rotations, rows, baby_step_for(rotations, slots))
+
+
+def invariant_bits(matrix: NDArray[np.float64], layout: Layout) -> tuple[int, ...]:
+    """Slot-index bits over which the matrix's columns do not change: they may be summed before it is applied."""
+    full = matrix.reshape(-1, *layout.shape)
+    out = []
+    for i, (axis, k) in enumerate(layout.bits):
+        if axis < 0:
+            continue
+        size = layout.shape[axis]
+        if size % (2 << k):
+            continue
+        split = full.reshape(*full.shape[: axis + 1], size >> (k + 1), 2, 1 << k, *full.shape[axis + 2 :])
+        if np.array_equal(np.take(split, 0, axis=axis + 2), np.take(split, 1, axis=axis + 2)):
+            out.append(i)
+    return tuple(out)
+
+
+def rotate_sum(b: SlotAlgebra[V], x: V, rotations: Sequence[int]) -> V:
+    """x <- x + rotate(x, r), for each rotation in turn."""
+    for r in rotations:
+        x = b.add(x, b.rotate(x, r))
+    return x
+
+
+def replicated_columns(bits: tuple[Bit, ...]) -> tuple[int, ...]:
+    """Slot-index bits that are replicated."""
+    return tuple(i for i, bit in enumerate(bits) if bit == REPLICATED)

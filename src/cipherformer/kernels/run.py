@@ -1,0 +1,111 @@
+"""The one interpreter loop: runs the steps of a plan over any slot algebra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.errors import CompileError
+from cipherformer.kernels import linear, poly, reciprocal
+from cipherformer.kernels.algebra import SlotAlgebra, Transform
+from cipherformer.kernels.step import Step
+
+V = TypeVar("V")
+
+
+def depth(step: Step) -> int:
+    """Levels between the inputs of a step and its result."""
+    match step.kernel:
+        case "input" | "scalar":
+            return 0
+        case "affine" | "contract" | "mul":
+            return 1
+        case "power":
+            return poly.power_depth(step.exponent)
+        case "polynomial":
+            return poly.chebyshev_depth(len(step.coefficients) - 1)
+        case "reciprocal":
+            return reciprocal.reciprocal_depth(len(step.relaxations))
+    raise CompileError(f"unknown kernel {step.kernel}", where=step.origin)
+
+
+def execute(
+    b: SlotAlgebra[V],
+    steps: Sequence[Step],
+    transforms: Mapping[str, Transform],
+    vectors: Mapping[str, NDArray[np.float64]],
+    inputs: Mapping[str, V],
+    outputs: Sequence[str],
+    on_step: Callable[[Step], Any] = lambda step: None,
+) -> dict[str, V]:
+    """Run steps in order; values are dropped after their last use.
+
+    Args:
+        b: the algebra.
+        steps: with levels decided.
+        transforms, vectors: public arrays.
+        inputs: a value for each step of kernel `input`.
+        outputs: names to return.
+        on_step: called before each step.
+    """
+    values: dict[str, V] = {}
+    last = {name: i for i, s in enumerate(steps) for name in s.inputs}
+    for i, step in enumerate(steps):
+        on_step(step)
+        if step.kernel == "input":
+            values[step.name] = inputs[step.name]
+        else:
+            operands = [b.drop(values[name], step.level_in) for name in step.inputs]
+            values[step.name] = _kernel(b, step, operands, transforms, vectors)
+        for name in dict.fromkeys(step.inputs):
+            if last[name] == i and name not in outputs:
+                del values[name]
+    return {name: values[name] for name in outputs}
+
+
+def _kernel(
+    b: SlotAlgebra[V],
+    step: Step,
+    x: list[V],
+    transforms: Mapping[str, Transform],
+    vectors: Mapping[str, NDArray[np.float64]],
+) -> V:
+    match step.kernel:
+        case "affine":
+            y = _affine(b, step, x, transforms)
+        case "scalar":
+            y = linear.rotate_sum(b, x[0], step.terms[0].pre)
+            y = b.relabel(b.negate(y) if step.factor < 0 else y, b.scale(y) / abs(step.factor))
+        case "contract":
+            y = linear.rotate_sum(b, b.rescale(b.multiply(x[0], x[1])), step.sums)
+        case "mul":
+            y = b.rescale(b.multiply(x[0], x[1]))
+        case "power":
+            y = poly.power(b, x[0], step.exponent)
+        case "polynomial":
+            y = poly.chebyshev(b, x[0], step.coefficients, *step.interval, step.scale)
+        case "reciprocal":
+            y = reciprocal.reciprocal(b, x[0], step.interval[1], step.relaxations)
+        case _:
+            raise CompileError(f"unknown kernel {step.kernel}", where=step.origin)
+    return b.add_plain(y, vectors[step.bias]) if step.bias else y
+
+
+def _affine(b: SlotAlgebra[V], step: Step, x: list[V], transforms: Mapping[str, Transform]) -> V:
+    """Sum of linear maps; terms with the same sums afterwards share one rescaling and the rotations."""
+    groups: dict[tuple[int, ...], V] = {}
+    for term in step.terms:
+        source = linear.rotate_sum(b, x[term.source], term.pre)
+        wanted = step.scale * b.modulus(step.level_in)
+        y = b.apply(source, transforms[term.transform], wanted / b.scale(source))
+        y = b.relabel(y, wanted)
+        groups[term.post] = b.add(groups[term.post], y) if term.post in groups else y
+    total: V | None = None
+    for post, y in groups.items():
+        y = linear.rotate_sum(b, b.rescale(y), post)
+        total = y if total is None else b.add(total, y)
+    assert total is not None
+    return total

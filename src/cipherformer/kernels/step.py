@@ -1,0 +1,67 @@
+"""The instructions of a plan: one tensor-level kernel call each, everything about it decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cipherformer.kernels.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class TermStep:
+    """One summand of an affine step.
+
+    Args:
+        source: index into the step's inputs.
+        pre: rotations of a rotate-and-sum before the map.
+        transform: key of the diagonals in the plan's transforms.
+        post: rotations of a rotate-and-sum after it.
+    """
+
+    source: int
+    pre: tuple[int, ...]
+    transform: str
+    post: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel call.
+
+    Args:
+        name: the value it makes.
+        kernel: `input affine scalar contract mul power polynomial reciprocal`.
+        inputs: values it reads.
+        layout: where the result's elements stand.
+        origin: module path in the user's model.
+        terms: summands of an `affine` step; of a `scalar` step the rotations only.
+        bias: key of a public vector to add, or "".
+        factor: of a `scalar` step.
+        sums: rotations after the product of a `contract` step.
+        exponent, coefficients, interval, relaxations: of the polynomial kernels.
+        level_in: level that the inputs are dropped to.
+        level: level of the result.
+        scale: scale of the result; affine and polynomial steps are steered to it, others arrive at it.
+    """
+
+    name: str
+    kernel: str
+    inputs: tuple[str, ...]
+    layout: Layout
+    origin: str
+    terms: tuple[TermStep, ...] = ()
+    bias: str = ""
+    factor: float = 1.0
+    sums: tuple[int, ...] = ()
+    exponent: int = 0
+    coefficients: tuple[float, ...] = ()
+    interval: tuple[float, float] = (0.0, 0.0)
+    relaxations: tuple[float, ...] = ()
+    level_in: int = -1
+    level: int = -1
+    scale: float = 0.0
+
+    def with_(self, **changes: Any) -> Step:
+        """A copy with some fields changed."""
+        return replace(self, **changes)

@@ -1,0 +1,164 @@
+"""Layouts that products of two tensors ask for, and the layouts that an affine region may choose between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.errors import LimitError
+from cipherformer.kernels.layout import HOLE, REPLICATED, Bit, Layout, axis_bits, row_major
+from cipherformer.passes.regions import Region
+
+ELEMENTWISE = ("power", "polynomial", "reciprocal")
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Slot bits of one matrix product out[.., m, n] = sum_k a[.., m, k] b[.., k, n], as lists of slot-bit positions."""
+
+    batch: tuple[tuple[int, ...], ...]
+    m: tuple[int, ...]
+    k: tuple[int, ...]
+    n: tuple[int, ...]
+
+    def operand(
+        self, shape: tuple[int, ...], rows: Sequence[int], columns: Sequence[int], slot_bits: int
+    ) -> Layout:
+        """Layout of a [.., rows, columns] tensor in the product's slots, replicated over the third index."""
+        bits: list[Bit] = [REPLICATED] * slot_bits
+        for axis, where in enumerate((*self.batch, rows, columns)):
+            for k in range(axis_bits(shape[axis])):
+                bits[where[k]] = (axis, k)
+        return Layout(shape, tuple(bits))
+
+
+def place_products(graph: Sequence[Region], slot_bits: int) -> dict[str, Product]:
+    """Slot bits for every matrix product of two secret tensors.
+
+    A product whose left operand comes elementwise from an earlier product shares that one's slots
+    (attention): scores put the contracted feature lowest, then head, query token, key token; the product with
+    the values contracts the key token, whose bits stand on top, and puts its features where the scores'
+    features were.
+
+    Raises:
+        LimitError: if a product does not fit one ciphertext.
+    """
+    by_name = {r.name: r for r in graph}
+    out: dict[str, Product] = {}
+    follower = {}
+    for r in graph:
+        if r.kind == "matmul":
+            first = _ancestor(by_name, r.inputs[0])
+            if first is not None:
+                follower[first] = r.name
+    for r in graph:
+        if r.kind != "matmul":
+            continue
+        a, b = (by_name[i].shape for i in r.inputs)
+        first = _ancestor(by_name, r.inputs[0])
+        if first is not None:
+            p = out[first]
+            out[r.name] = Product(p.batch, p.m, p.n, p.k)
+            continue
+        inner, columns = axis_bits(a[-1]), axis_bits(b[-1])
+        if r.name in follower:
+            width = by_name[by_name[follower[r.name]].inputs[1]].shape[-1]
+            inner = max(inner, axis_bits(width))
+        order = [inner, *(axis_bits(s) for s in a[:-2]), axis_bits(a[-2]), columns]
+        if r.name not in follower:
+            order = [columns, *order[1:-1], inner]
+        if sum(order) > slot_bits:
+            raise LimitError(
+                f"a product of {a} and {b} needs 2^{sum(order)} slots",
+                where=r.origin,
+                why=f"a ciphertext has 2^{slot_bits} slots and products over several are not supported yet",
+                fix="use fewer tokens, heads or features",
+            )
+        ends = np.cumsum([0, *order])
+        spans = [tuple(range(int(s), int(e))) for s, e in zip(ends[:-1], ends[1:], strict=True)]
+        low, *batch, m, high = spans
+        out[r.name] = (
+            Product(tuple(batch), m, low, high) if r.name in follower else Product(tuple(batch), m, high, low)
+        )
+    return out
+
+
+def _ancestor(by_name: Mapping[str, Region], name: str) -> str | None:
+    """The matrix product that a value comes from by elementwise operations only."""
+    while by_name[name].kind in ELEMENTWISE:
+        name = by_name[name].inputs[0]
+    return name if by_name[name].kind == "matmul" else None
+
+
+def restrict(layout: Layout, shape: tuple[int, ...]) -> Layout:
+    """The layout of a tensor that broadcasts against one in `layout`: its axes of size 1 are replicated."""
+    bits = tuple(REPLICATED if a >= 0 and shape[a] == 1 else (a, k) for a, k in layout.bits)
+    return Layout(shape, bits)
+
+
+def aligned(matrix: NDArray[np.float64], source: Layout, shape: tuple[int, ...]) -> Layout | None:
+    """A layout for `matrix @ x` close to the source's, so that few diagonals arise; None if there is no room.
+
+    An axis of the result that follows an axis of the source (the same index, or an index range around stride
+    x index) keeps its slot bits; the others take the bits of axes that are summed away, lowest first, then
+    replicated ones.
+    """
+    slot_bits = len(source.bits)
+    follows = _followed_axes(matrix, source.shape, shape)
+    taken: dict[int, Bit] = {}
+    rest: list[Bit] = []
+    for q, size in enumerate(shape):
+        p, shift = follows.get(q, (-1, 0))
+        where = source.positions(p)[shift:] if p >= 0 else ()
+        for k in range(axis_bits(size)):
+            if k < len(where):
+                taken[where[k]] = (q, k)
+            else:
+                rest.append((q, k))
+    kept = {p for p, _ in follows.values()}
+    low = [i for i, (a, _) in enumerate(source.bits) if i not in taken and a >= 0 and a not in kept]
+    low += [i for i, bit in enumerate(source.bits) if bit == HOLE and i not in taken and i not in low]
+    low = sorted(low) + [i for i in range(source.occupied, slot_bits) if i not in taken]
+    if len(rest) > len(low):
+        return None
+    for bit, i in zip(rest, low, strict=False):
+        taken[i] = bit
+    left = [REPLICATED if bit == REPLICATED else HOLE for bit in source.bits]
+    return Layout(shape, tuple(taken.get(i, left[i]) for i in range(slot_bits)))
+
+
+def _followed_axes(
+    matrix: NDArray[np.float64], source: tuple[int, ...], target: tuple[int, ...]
+) -> dict[int, tuple[int, int]]:
+    """Target axis -> (source axis, log2 stride) where the non-zeros stay near stride x index."""
+    row, column = np.nonzero(matrix)
+    out_index, in_index = np.unravel_index(row, target), np.unravel_index(column, source)
+    found: list[tuple[float, int, int, int]] = []
+    for q, size in enumerate(target):
+        for p, extent in enumerate(source):
+            if size == 1 or extent == 1:
+                continue
+            for shift in range(3):
+                spread = len(np.unique(in_index[p] - (out_index[q] << shift)))
+                if spread <= max(1, extent // 3) and (size - 1) << shift < extent:
+                    found.append((spread, shift, q, p))
+    out: dict[int, tuple[int, int]] = {}
+    for _, shift, q, p in sorted(found):
+        if q not in out and all(p != taken for taken, _ in out.values()):
+            out[q] = (p, shift)
+    return out
+
+
+def candidates(
+    region: Region, sources: Sequence[tuple[NDArray[np.float64], Layout]], slot_bits: int
+) -> list[Layout]:
+    """Layouts to try for an affine region that nobody makes demands on."""
+    out = [row_major(region.shape, slot_bits)]
+    for matrix, layout in sources:
+        near = aligned(matrix, layout, region.shape)
+        if near is not None and near not in out:
+            out.append(near)
+    return out

@@ -78,7 +78,7 @@ def measure(
             for runner in runners:
                 name = runner.subject.name
                 if operation in runner.missing:
-                    run.why(name, f"{operation}: {runner.missing[operation]}")
+                    run.why(name, runner.missing[operation])
                 if name in times:
                     run.records.append(_record(setting, operation, runner, times[name], options.threads))
     finally:
@@ -115,11 +115,10 @@ def main() -> None:
     for setting, operations in selected(options.case):
         with console.status(f"N = 2^{setting.log_n}, {setting.limbs} primes"):
             measure(setting, operations, subjects, options, run)
-    names = [own().name, *(p.name for p in subjects[1:]), *(n for n in run.reasons if n != own().name)]
-    console.print(report.table(run.records, list(dict.fromkeys(names))))
+    console.print(report.table(run.records, [subject.name for subject in subjects]))
     for name, reasons in run.reasons.items():
         for reason in reasons:
-            console.print(f"{name} -: {reason}", highlight=False)
+            console.print(f"- {name}: {reason}", highlight=False)
     for line in report.roofline(run.records):
         console.print(line, highlight=False)
     if options.json:

@@ -7,7 +7,13 @@
 
 namespace cipherformer {
 
-std::vector<Path> available_paths() { return {Path::portable}; }
+std::vector<Path> available_paths() {
+    std::vector<Path> paths{Path::portable};
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) paths.push_back(Path::avx2);
+#endif
+    return paths;
+}
 
 Path best_path() { return available_paths().back(); }
 
@@ -15,6 +21,9 @@ const Kernels& kernels(Path path) {
     const std::vector<Path> paths = available_paths();
     if (std::find(paths.begin(), paths.end(), path) == paths.end())
         throw std::invalid_argument("this machine cannot run the chosen kernels; use \"auto\"");
+#if defined(__x86_64__)
+    if (path == Path::avx2) return avx2_kernels();
+#endif
     return portable_kernels();
 }
 

@@ -9,7 +9,7 @@ namespace {
 constexpr unsigned kMaxLogN = 17;
 
 NttTables build_tables(unsigned log_n, const Modulus& q, Path path, u64 psi) {
-    NttTables tables{q, log_n, {}, {}, {}};
+    NttTables tables{q, log_n, {}, {}, {}, {}};
     const std::size_t n = std::size_t{1} << log_n;
     std::vector<u64> roots(n);
     roots[0] = 1;
@@ -21,6 +21,7 @@ NttTables build_tables(unsigned log_n, const Modulus& q, Path path, u64 psi) {
     if (path == Path::avx2) {
         tables.centred.resize(n);
         for (std::size_t i = 0; i < n; ++i) tables.centred[i] = static_cast<double>(q.centred(roots[i]));
+        for (std::size_t i = 0; i < n / 4; ++i) tables.ratios.push_back(tables.centred[i] / q.real);
         return tables;
     }
     const unsigned shift = path == Path::avx512 ? 52 : 64;

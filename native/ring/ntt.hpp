@@ -21,6 +21,7 @@ struct NttTables {
     std::vector<u64> roots;       // portable, avx512
     std::vector<u64> quotients;   // portable: floor(w 2^64 / q); avx512: floor(w 2^52 / q)
     std::vector<double> centred;  // avx2: w in [-q/2, q/2]
+    std::vector<double> ratios;   // avx2: w / q for the first quarter, those that stand for whole vectors
 };
 
 class NttTable {

@@ -36,13 +36,15 @@ class GraphBuilder:
         self.origin = ""
 
     def unique(self, hint: str) -> str:
-        """`hint`, or `hint_1`, `hint_2` ... if it is taken."""
-        while hint in self._nodes:
-            self._counts[hint] = self._counts.get(hint, 0) + 1
-            candidate = f"{hint}_{self._counts[hint]}"
+        """`hint`, or if it is taken its stem with the next free number: `add_1`, `add_2` ..."""
+        if hint not in self._nodes:
+            return hint
+        stem = hint.rstrip("0123456789").removesuffix("_") or "value"
+        while True:
+            self._counts[stem] = self._counts.get(stem, 0) + 1
+            candidate = f"{stem}_{self._counts[stem]}"
             if candidate not in self._nodes:
                 return candidate
-        return hint
 
     def append(self, node: Node) -> str:
         """Append a finished node under its own name."""

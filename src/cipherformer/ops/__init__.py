@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cipherformer.ops import activation, arith, attention, linear, norm, poly, pool, shape
-from cipherformer.ops.spec import Budget, Builder, Composite, Lowering, Op, Primitive
+from cipherformer.ops.spec import Builder, Composite, ErrorBudget, Lowering, Op, Primitive
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
@@ -15,4 +15,4 @@ OPS: Mapping[str, Op] = MappingProxyType(
 )
 """Every op that a graph may contain."""
 
-__all__ = ["OPS", "Budget", "Builder", "Composite", "Lowering", "Op", "Primitive"]
+__all__ = ["OPS", "Builder", "Composite", "ErrorBudget", "Lowering", "Op", "Primitive"]

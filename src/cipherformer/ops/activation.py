@@ -15,9 +15,9 @@ from cipherformer.ops.spec import (
     UNARY,
     Array,
     Attrs,
-    Budget,
     Builder,
     Composite,
+    ErrorBudget,
     Lowering,
     as_float,
     same_shape,
@@ -60,7 +60,7 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
     def reference(inputs: Sequence[Array], attrs: Attrs) -> Array:
         return function(as_float(inputs[0]), attrs)
 
-    def lower(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Budget) -> str:
+    def lower(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
         kind = build.type_of(inputs[0])
         if kind.low is None or kind.high is None:
             raise CompileError(f"{name} is lowered before calibration")
@@ -68,7 +68,7 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
             lambda x: function(x, attrs),
             kind.low,
             kind.high,
-            budget.activation_error,
+            budget.activation,
             budget.max_degree,
             what=name,
         )

@@ -11,9 +11,9 @@ from cipherformer.ops.spec import (
     UNARY,
     Array,
     Attrs,
-    Budget,
     Builder,
     Composite,
+    ErrorBudget,
     Lowering,
     Shape,
     as_float,
@@ -64,7 +64,7 @@ def _lower_power(build: Builder, inputs: Sequence[str], exponent: int) -> str:
     return build.emit("mul", build.emit("power", x, exponent=exponent), mask)
 
 
-def _lower_power_softmax(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Budget) -> str:
+def _lower_power_softmax(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
     """Numerators, times 1/L, times a reciprocal: `passes.lower` moves the last two behind the values."""
     dim = integer(attrs, "dim")
     powers = _lower_power(build, inputs, integer(attrs, "exponent"))
@@ -75,7 +75,7 @@ def _lower_power_softmax(build: Builder, inputs: Sequence[str], attrs: Attrs, bu
     return build.emit("mul", shared, build.emit("reciprocal", divisor))
 
 
-def _lower_two_quad(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Budget) -> str:
+def _lower_two_quad(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
     """As power_softmax, with a mean for the sum: the reciprocal's interval does not grow with the length."""
     dim = integer(attrs, "dim")
     shifted = build.emit("add", inputs[0], build.constant(number(attrs, "offset")))

@@ -10,9 +10,9 @@ import numpy as np
 from cipherformer.ops.spec import (
     Array,
     Attrs,
-    Budget,
     Builder,
     Composite,
+    ErrorBudget,
     Lowering,
     Shape,
     as_float,
@@ -77,7 +77,7 @@ def _batch_norm(inputs: Sequence[Array], attrs: Attrs) -> Array:
     return np.asarray(x * scale.reshape(along) + shift.reshape(along))
 
 
-def _lower_batch_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Budget) -> str:
+def _lower_batch_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
     """Scale and shift from public statistics: affine, and exact."""
     rank, axis = len(build.type_of(inputs[0]).shape), integer(attrs, "axis")
     scale, shift = _scale_and_shift([build.value(name) for name in inputs[1:]], attrs)

@@ -162,19 +162,25 @@ class Builder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """How well an approximation must do.
+class ErrorBudget:
+    """How well approximations must do, and what they may cost.
 
     Args:
-        activation_error: largest absolute error of an activation's polynomial on its interval.
+        activation: largest absolute error of an activation's polynomial on its interval.
         max_degree: largest degree of such a polynomial.
+        reciprocal: largest relative error of a reciprocal on its interval.
+        max_reciprocal_levels: most levels that one reciprocal may take.
+        max_reciprocal_ratio: largest high / low of a reciprocal's interval.
     """
 
-    activation_error: float = 0.01
+    activation: float = 0.01
     max_degree: int = 31
+    reciprocal: float = 2.0**-12
+    max_reciprocal_levels: int = 8
+    max_reciprocal_ratio: float = 32.0
 
 
-Lower = Callable[[Builder, Sequence[str], Attrs, Budget], str]
+Lower = Callable[[Builder, Sequence[str], Attrs, ErrorBudget], str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,8 @@ class Worker:
     ) -> Evaluation:
         """The evaluation with this client's keys, as far as they are on disk. Call it inside a turn.
 
-        The key named `without` is left to the caller. One that is damaged on disk, or that the engine refuses,
-        is removed and stays missing.
+        The key named `without` is left to the caller. One that is damaged on disk, or that the engine
+        refuses, is removed and stays missing.
         """
         if self._client == manifest.client and self._evaluation is not None:
             return self._evaluation

@@ -8,7 +8,7 @@ Gaussian; a real run's root mean square error is within a factor of four (tested
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod, sqrt
 from typing import Any
@@ -16,9 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherformer.backends import exact
 from cipherformer.kernels.count import Ledger, Shadow, common
 from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
+from cipherformer.kernels.run import execute
+from cipherformer.kernels.step import Step
+from cipherformer.plan.plan import Plan
 from cipherformer.targets.ckks import CkksTarget
 
 SIGMA = 3.2
@@ -176,14 +180,48 @@ class SimAlgebra:
         return Simulated(self._noisy(rolled, self._switching(a.shadow.level), a.shadow.scale), a.shadow)
 
 
-def pack_input(x: NDArray[Any], packing: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Slots of one ciphertext: element packing[t] of the flat input, 0 where packing is -1."""
-    flat = np.asarray(x, dtype=np.float64).reshape(-1)
-    return np.where(packing >= 0, flat[np.maximum(packing, 0)], 0.0)
+@dataclass(frozen=True, eq=False, slots=True)
+class SimResult:
+    """What a simulated run gives.
+
+    Args:
+        output: the model's output with noise.
+        ledger: operations that ran.
+    """
+
+    output: NDArray[np.float64]
+    ledger: Ledger
 
 
-def packed_inputs(
-    x: Mapping[str, NDArray[Any]], packings: Mapping[str, tuple[str, NDArray[np.int64]]]
-) -> dict[str, Any]:
-    """Slots for every input ciphertext."""
-    return {name: pack_input(x[source], packing) for name, (source, packing) in packings.items()}
+def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int | None = 0) -> SimResult:
+    """Run a plan on simulated ciphertexts.
+
+    Args:
+        plan: the plan.
+        x: as for `Signature.pack`.
+        seed: of the noise; None for none.
+    """
+    algebra = SimAlgebra(plan.target, None if seed is None else np.random.default_rng(seed))
+    specs = plan.signature.inputs
+    packed = plan.signature.pack(x)
+    inputs = {i.name: algebra.encrypt(v, i.level, i.scale) for i, v in zip(specs, packed, strict=True)}
+
+    def enter(step: Step) -> None:
+        algebra.ledger.step = step.name
+
+    out = execute(algebra, plan.steps, plan.transforms, plan.vectors, inputs, plan.outputs, enter)
+    return SimResult(plan.signature.unpack([out[name].slots for name in plan.outputs]), algebra.ledger)
+
+
+def reference(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """The plaintext polynomial model: the plan's graph in float64, approximations included, without noise."""
+    sources = [n for n in plan.graph.inputs]
+    given = x if isinstance(x, Mapping) else {sources[0].name: np.asarray(x, dtype=np.float64)}
+    shaped = {n.name: np.asarray(given[n.name], dtype=np.float64).reshape(n.type.shape) for n in sources}
+    return exact.run(plan.graph, shaped, lowered=True)[plan.graph.outputs[0]]
+
+
+def rms_error(plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]) -> float:
+    """Root mean square error of the simulated output against the reference, over some inputs."""
+    errors = [run(plan, x, seed=i).output - reference(plan, x) for i, x in enumerate(samples)]
+    return float(np.sqrt(np.mean(np.square(errors))))

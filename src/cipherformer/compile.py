@@ -1,0 +1,209 @@
+"""From a captured graph to a plan: passes, packing, levels, parameters, scales, prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.backends import ckks_sim
+from cipherformer.errors import LimitError, ParameterError
+from cipherformer.graph import Graph
+from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow
+from cipherformer.kernels.run import execute
+from cipherformer.kernels.step import Step
+from cipherformer.ops import ErrorBudget
+from cipherformer.passes.level import assign_levels, levels_needed
+from cipherformer.passes.pack import Packed, pack
+from cipherformer.passes.pipeline import Settings, run_passes
+from cipherformer.passes.regions import is_nonlinear, regions
+from cipherformer.passes.scale import assign_scales
+from cipherformer.plan.estimate import seconds_of
+from cipherformer.plan.plan import Plan
+from cipherformer.targets.ckks import CkksTarget, candidates, check_digits
+from cipherformer.targets.prices import PriceTable
+from cipherformer.targets.primes import generate_primes
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Choices of a compilation; the defaults are right for most models.
+
+    Args:
+        log_n: log2 of the ring degree; 0 lets the compiler choose.
+        scale_bits: precision of encoded values; also the size of the primes.
+        first_bits: size of the last prime: answers may be up to 2^(first_bits - scale_bits - 1).
+        margin: by which calibrated ranges are widened.
+        budget: errors allowed by approximations.
+        threads: of the server, for the prediction.
+        max_levels: refuse plans that need more.
+        insecure_target: a ring for tests; its name says what it is.
+    """
+
+    log_n: int = 0
+    scale_bits: int = 40
+    first_bits: int = 50
+    margin: float = 0.1
+    budget: ErrorBudget = ErrorBudget()
+    threads: int = 2
+    max_levels: int = 26
+    insecure_target: CkksTarget | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Candidate:
+    packed: Packed
+    steps: tuple[Step, ...]
+    target: CkksTarget
+    seconds: float
+
+
+def compile_graph(
+    graph: Graph, samples: Sequence[Mapping[str, NDArray[Any]]], options: Options | None = None
+) -> Plan:
+    """Compile a captured graph for CKKS.
+
+    Args:
+        graph: at stage `captured`.
+        samples: typical inputs, at least one, each {input name: array}.
+        options: see `Options`.
+
+    Raises:
+        ModelError: operations that cannot be made private.
+        LimitError: too many levels, slots, or iterations; the message says where and what helps.
+    """
+    options = options or Options()
+    lowered = run_passes(graph, Settings(samples, options.margin, options.budget))
+    best = _cheapest(lowered, options)
+    steps = best.steps
+    plan = Plan(
+        name=lowered.name,
+        graph=lowered,
+        target=best.target,
+        steps=steps,
+        outputs=best.packed.outputs,
+        transforms=best.packed.transforms,
+        vectors=best.packed.vectors,
+        packings=best.packed.packings,
+    )
+    error = ckks_sim.rms_error(plan, samples[: min(4, len(samples))])
+    return replace(plan, predicted_rms_error=error)
+
+
+def _cheapest(graph: Graph, options: Options) -> _Candidate:
+    """The fastest predicted of: rings that hold the depth, and affine values computed once or in each reader."""
+    rings = [options.insecure_target.log_n] if options.insecure_target else [options.log_n or 16]
+    if not options.log_n and not options.insecure_target:
+        rings += [15, 14, 13]
+    best: _Candidate | None = None
+    problem: Exception | None = None
+    for log_n in rings:
+        try:
+            found = _with_shared_values(graph, log_n, options)
+        except (LimitError, ParameterError) as error:
+            problem = problem or error
+            break
+        if best is None or found.seconds < best.seconds:
+            best = found
+    if best is None:
+        assert problem is not None
+        raise problem
+    return best
+
+
+def _with_shared_values(graph: Graph, log_n: int, options: Options) -> _Candidate:
+    """Greedy: keep one more shared affine value as long as the prediction improves."""
+    best = _attempt(graph, frozenset(), log_n, options)
+    kept: frozenset[str] = frozenset()
+    for name in _shared_values(graph):
+        try:
+            tried = _attempt(graph, kept | {name}, log_n, options)
+        except (LimitError, ParameterError):
+            continue
+        if best is None or tried.seconds < best.seconds:
+            best, kept = tried, kept | {name}
+    return best
+
+
+def _shared_values(graph: Graph) -> list[str]:
+    """Affine values with several readers, the candidates for being computed once."""
+    nodes = graph.by_name()
+    return [
+        name
+        for name, readers in graph.consumers().items()
+        if len(readers) > 1
+        and nodes[name].type.secret
+        and nodes[name].op != "input"
+        and not is_nonlinear(nodes[name], nodes)
+    ]
+
+
+def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options) -> _Candidate:
+    parts, outputs = regions(graph, keep)
+    packed = pack(parts, outputs, log_n - 1)
+    steps = assign_levels(packed.steps, packed.outputs)
+    levels = levels_needed(steps)
+    if levels > options.max_levels:
+        deepest = max(steps, key=lambda s: s.level_in - s.level)
+        raise LimitError(
+            f"the model needs {levels} levels, {options.max_levels} are allowed without bootstrapping",
+            where=deepest.origin,
+            why="the deepest single step is " + f"{deepest.kernel} with {deepest.level_in - deepest.level} levels",
+            fix="lower activation degrees, train a narrower normaliser range, or use fewer layers",
+        )
+    best: _Candidate | None = None
+    for target in _targets(levels, log_n, options):
+        ledger = _count(packed, steps, target)
+        seconds = sum(seconds_of(ledger, target, PriceTable.default(), options.threads).values())
+        if best is None or seconds < best.seconds:
+            best = _Candidate(packed, steps, target, seconds)
+    if best is None:
+        raise ParameterError(
+            f"{levels} levels do not fit N = 2^{log_n} at 128-bit security", fix="choose a larger log_n"
+        )
+    scaled = assign_scales(
+        best.steps, packed.outputs, packed.transforms, packed.vectors, best.target.moduli, best.target.scale
+    )
+    return replace(best, steps=scaled)
+
+
+def _targets(levels: int, log_n: int, options: Options) -> list[CkksTarget]:
+    """Parameter sets to price: every digit size that is secure."""
+    if options.insecure_target is not None:
+        if options.insecure_target.levels < levels:
+            raise LimitError(f"the model needs {levels} levels, the given ring has {options.insecure_target.levels}")
+        return [replace(options.insecure_target, moduli=options.insecure_target.moduli[: levels + 1])]
+    out = []
+    sizes = [options.first_bits] + [options.scale_bits] * levels
+    found = candidates(levels, first_bits=options.first_bits, scale_bits=options.scale_bits)
+    for candidate_log_n, digit_size, special in found:
+        if candidate_log_n == log_n:
+            primes = generate_primes(log_n, [*sizes, *special])
+            target = CkksTarget(
+                log_n, primes[: levels + 1], primes[levels + 1 :], digit_size, options.scale_bits
+            )
+            check_digits(target)
+            if target.security_bits >= 128:
+                out.append(target)
+    return out
+
+
+def _count(packed: Packed, steps: Sequence[Step], target: CkksTarget) -> Ledger:
+    """Operations of a candidate; scales are not decided yet, and do not matter to the count."""
+    algebra = CountAlgebra(target.moduli, target.slots, check_scales=False)
+    inputs = {s.name: Shadow(s.level, target.scale) for s in steps if s.kernel == "input"}
+    steered = [s.with_(scale=target.scale) for s in steps]
+
+    def enter(step: Step) -> None:
+        algebra.ledger.step = step.name
+
+    execute(algebra, steered, packed.transforms, packed.vectors, inputs, packed.outputs, enter)
+    return algebra.ledger
+
+
+def reference(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """The plaintext polynomial model's answer: what the encrypted run computes, in float64, without noise."""
+    return ckks_sim.reference(plan, x)

@@ -1,0 +1,80 @@
+"""What a plan costs, before anybody encrypts anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from cipherformer.kernels.count import Ledger
+from cipherformer.plan.plan import Plan
+from cipherformer.plan.signature import Signature
+from cipherformer.targets.ckks import CkksTarget
+from cipherformer.targets.prices import PriceTable, work_of
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Predicted cost of one query.
+
+    Args:
+        seconds: on the server.
+        by_step: the same by step name.
+        by_primitive: the same by primitive.
+        key_bytes: evaluation keys in the server's memory.
+        key_upload_bytes: the same as sent (one half of each key travels as a seed).
+        plan_bytes: encoded diagonals in the server's memory.
+        bytes_up, bytes_down: ciphertexts of a query and an answer.
+    """
+
+    seconds: float
+    by_step: dict[str, float]
+    by_primitive: dict[str, float]
+    key_bytes: int
+    key_upload_bytes: int
+    plan_bytes: int
+    bytes_up: int
+    bytes_down: int
+
+
+def seconds_of(ledger: Ledger, target: CkksTarget, prices: PriceTable, threads: int) -> Counter[tuple[str, str]]:
+    """Predicted seconds by (step, primitive)."""
+    out: Counter[tuple[str, str]] = Counter()
+    for op, count in ledger.counts.items():
+        work = work_of(op, len(target.special_moduli), target.digit_size)
+        out[op.step, op.primitive] += prices.seconds(work, target.log_n, threads) * count  # type: ignore[assignment]
+    return out
+
+
+def key_bytes(signature: Signature) -> int:
+    """Evaluation keys of one client in memory."""
+    t = signature.target
+    total = sum(t.key_bytes(level) for _, level in signature.rotations)
+    return total + (t.key_bytes(signature.relinearise) if signature.relinearise >= 0 else 0)
+
+
+def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> Estimate:
+    """Predict a plan's cost from a price table (the package's, if none is given)."""
+    t = plan.target
+    times = seconds_of(plan.ledger, t, prices or PriceTable.default(), threads)
+    by_step: Counter[str] = Counter()
+    by_primitive: Counter[str] = Counter()
+    for (step, primitive), seconds in times.items():
+        by_step[step] += seconds  # type: ignore[assignment]
+        by_primitive[primitive] += seconds  # type: ignore[assignment]
+    held = 0
+    levels = {s.name: s.level_in for s in plan.steps}
+    uses = {term.transform: s.name for s in plan.steps for term in s.terms if term.transform}
+    for key, transform in plan.transforms.items():
+        limbs = levels[uses[key]] + 1 + (len(t.special_moduli) if len(transform.rotations) > 1 else 0)
+        held += limbs * transform.diagonals.size * 2 * 8
+    keys = key_bytes(plan.signature)
+    return Estimate(
+        seconds=sum(times.values()),
+        by_step=dict(by_step),
+        by_primitive=dict(by_primitive),
+        key_bytes=keys,
+        key_upload_bytes=keys // 2,
+        plan_bytes=held,
+        bytes_up=sum(t.ciphertext_bytes(i.level, seeded=True) for i in plan.signature.inputs),
+        bytes_down=sum(t.ciphertext_bytes(o.level) for o in plan.signature.outputs),
+    )

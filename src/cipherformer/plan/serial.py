@@ -1,0 +1,68 @@
+"""Targets and steps as JSON values, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from cipherformer.kernels.layout import Layout
+from cipherformer.kernels.step import Step, TermStep
+from cipherformer.targets.ckks import CkksTarget
+
+
+def target_to_dict(t: CkksTarget) -> dict[str, Any]:
+    """A target as JSON values; primes are written in full."""
+    return asdict(t)
+
+
+def target_from_dict(d: Mapping[str, Any]) -> CkksTarget:
+    """The target; its numbers are checked where the engine's parameters are made from it."""
+    return CkksTarget(
+        log_n=int(d["log_n"]),
+        moduli=tuple(int(q) for q in d["moduli"]),
+        special_moduli=tuple(int(q) for q in d["special_moduli"]),
+        digit_size=int(d["digit_size"]),
+        log_scale=int(d["log_scale"]),
+        insecure=bool(d["insecure"]),
+    )
+
+
+def step_to_dict(s: Step) -> dict[str, Any]:
+    """A step as JSON values."""
+    return asdict(s)
+
+
+def step_from_dict(d: Mapping[str, Any]) -> Step:
+    """The step."""
+    layout = d["layout"]
+    return Step(
+        name=str(d["name"]),
+        kernel=str(d["kernel"]),
+        inputs=tuple(str(i) for i in d["inputs"]),
+        layout=Layout(
+            tuple(int(n) for n in layout["shape"]),
+            tuple((int(a), int(k)) for a, k in layout["bits"]),
+            bool(layout["zero_padding"]),
+        ),
+        origin=str(d["origin"]),
+        terms=tuple(
+            TermStep(
+                int(t["source"]),
+                tuple(int(r) for r in t["pre"]),
+                str(t["transform"]),
+                tuple(int(r) for r in t["post"]),
+            )
+            for t in d["terms"]
+        ),
+        bias=str(d["bias"]),
+        factor=float(d["factor"]),
+        sums=tuple(int(r) for r in d["sums"]),
+        exponent=int(d["exponent"]),
+        coefficients=tuple(float(c) for c in d["coefficients"]),
+        interval=(float(d["interval"][0]), float(d["interval"][1])),
+        relaxations=tuple(float(k) for k in d["relaxations"]),
+        level_in=int(d["level_in"]),
+        level=int(d["level"]),
+        scale=float(d["scale"]),
+    )

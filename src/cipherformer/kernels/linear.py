@@ -56,31 +56,36 @@ class Routes:
     """Where each product of a matrix goes: slot of the result, rotation, weight; one entry a product.
 
     Args:
-        slots: slots of a ciphertext.
-        slot, rotation, weight: equally long.
+        period: everything repeats after this many slots.
+        slot, rotation, weight: equally long; slots below the period.
     """
 
-    slots: int
+    period: int
     slot: NDArray[np.int64]
     rotation: NDArray[np.int64]
     weight: NDArray[np.float64]
 
     def rotations(self) -> tuple[int, ...]:
         """Distinct rotations, ascending."""
-        return tuple(int(r) for r in np.unique(self.rotation))
+        seen = np.zeros(2 * self.period, dtype=bool)
+        seen[self.rotation + self.period] = True
+        return tuple(int(r) - self.period for r in np.nonzero(seen)[0])
 
     def diagonals(self) -> dict[int, NDArray[np.float64]]:
-        """Rotation -> diagonal [slots]; slots that get nothing hold 0."""
-        rotations, which = np.unique(self.rotation, return_inverse=True)
-        rows = np.zeros((len(rotations), self.slots))
-        np.add.at(rows, (which, self.slot), self.weight)
-        return {int(r): row for r, row in zip(rotations, rows, strict=True)}
+        """Rotation -> diagonal [period]; slots that get nothing hold 0."""
+        rotations = self.rotations()
+        index = np.zeros(2 * self.period, dtype=np.int64)
+        index[np.array(rotations, dtype=np.int64) + self.period] = np.arange(len(rotations))
+        cell = index[self.rotation + self.period] * self.period + self.slot
+        rows = np.bincount(cell, weights=self.weight, minlength=len(rotations) * self.period)
+        return dict(zip(rotations, rows.reshape(len(rotations), self.period), strict=True))
 
 
 def routes(matrix: Triplets, source: Layout, target: Layout) -> Routes:
     """How `matrix @ tensor` in layout `target` comes from the tensor in layout `source`."""
     home = source.home_slots()
-    row_of = target.slot_map()
+    period = max(source.period, target.period)
+    row_of = target.slot_map()[:period]
     t = np.nonzero(row_of >= 0)[0]
     row = row_of[t]
     count = matrix.start[row + 1] - matrix.start[row]
@@ -93,7 +98,7 @@ def routes(matrix: Triplets, source: Layout, target: Layout) -> Routes:
     if (s < 0).any():
         raise CompileError("a matrix reads an element that its source layout does not hold")
     shift = _wrap((s | (t & source.replicated_mask())) - t, source.period)
-    return Routes(source.slots, t, shift, matrix.weight[entry])
+    return Routes(period, t, shift, matrix.weight[entry])
 
 
 def _wrap(shift: NDArray[np.int64], period: int) -> NDArray[np.int64]:

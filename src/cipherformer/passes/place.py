@@ -142,7 +142,8 @@ def _followed_axes(
             if size == 1 or extent == 1:
                 continue
             for shift in range(3):
-                spread = len(np.unique(in_index[p] - (out_index[q] << shift)))
+                offset = in_index[p] - (out_index[q] << shift)
+                spread = int(np.count_nonzero(np.bincount(offset + (size << shift))))
                 if spread <= max(1, extent // 3) and (size - 1) << shift < extent:
                     found.append((spread, shift, q, p))
     out: dict[int, tuple[int, int]] = {}
@@ -155,10 +156,10 @@ def _followed_axes(
 def candidates(
     region: Region, sources: Sequence[tuple[NDArray[np.float64], Layout]], slot_bits: int
 ) -> list[Layout]:
-    """Layouts to try for an affine region that nobody makes demands on."""
-    out = [row_major(region.shape, slot_bits)]
+    """Layouts to try for an affine region that nobody makes demands on: near its sources, or row-major."""
+    out: list[Layout] = []
     for matrix, layout in sources:
         near = aligned(matrix, layout, region.shape)
         if near is not None and near not in out:
             out.append(near)
-    return out
+    return out or [row_major(region.shape, slot_bits)]

@@ -1,0 +1,131 @@
+"""Loads a user's model together with inputs that show its shapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cipherformer.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that can be captured.
+
+    Args:
+        module: in evaluation mode.
+        example_inputs: tensors of the shapes it takes, with a leading batch axis of size 1.
+        name: for messages and plans.
+    """
+
+    module: nn.Module
+    example_inputs: tuple[Tensor, ...]
+    name: str
+
+
+def from_value(value: Any, *, name: str, shape: tuple[int, ...] | None) -> Loaded:
+    """Makes sense of what a user's factory returned.
+
+    Args:
+        value: a module, or the pair (module, example inputs), inputs being a tensor or a sequence of tensors.
+            A module may carry `example_inputs` as an attribute.
+        name: for messages.
+        shape: of the input if the factory gave none, batch axis included.
+
+    Raises:
+        ModelError: if it is something else, or the shape of the input is unknown.
+    """
+    inputs: Any = None
+    if isinstance(value, tuple) and len(value) == 2:
+        value, inputs = value
+    if not isinstance(value, nn.Module):
+        raise ModelError(
+            "the factory did not return a torch module",
+            where=name,
+            why=f"it returned a {type(value).__name__}",
+        )
+    if inputs is None:
+        inputs = torch.zeros(shape) if shape else getattr(value, "example_inputs", None)
+    if inputs is None:
+        raise ModelError(
+            "the shape of the model's input is unknown",
+            where=name,
+            fix="let the factory return (module, example_input), or give --shape, e.g. --shape 1,1,28,28",
+        )
+    tensors = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise ModelError("the example inputs are not tensors", where=name)
+    return Loaded(value.eval(), tensors, name)
+
+
+def from_folder(folder: Path, *, tokens: int) -> Loaded:
+    """Loads a model saved by Hugging Face transformers. Nothing is downloaded, and no code in the folder is
+    run.
+
+    A text model takes embedded tokens: the client looks the tokens up in the public embedding table itself.
+    With a `config.json` but no weights the model is made with random weights, which is enough for `check`.
+
+    Args:
+        folder: with `config.json` and weights.
+        tokens: length of the sequence for text models.
+
+    Raises:
+        ModelError: if the folder holds no model that can be loaded.
+    """
+    where = str(folder)
+    try:
+        import transformers
+    except ImportError as error:
+        fix = "pip install 'cipherformer[torch]'"
+        raise ModelError("transformers is not installed", where=where, why=str(error), fix=fix) from error
+    try:
+        names = json.loads((folder / "config.json").read_text()).get("architectures") or ["AutoModel"]
+        cls = getattr(transformers, names[0])
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        config._attn_implementation = "eager"
+        weights = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+        if weights:
+            module = cls.from_pretrained(folder, config=config, local_files_only=True)
+        else:
+            module = (cls.from_config if names[0] == "AutoModel" else cls)(config)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ModelError(
+            "cannot load a model from this folder",
+            where=where,
+            why=str(error).split("\n")[0],
+            fix="give a folder written by model.save_pretrained(folder)",
+        ) from error
+    return _wrap(module.eval(), config, folder.name, tokens)
+
+
+def _wrap(module: nn.Module, config: Any, name: str, tokens: int) -> Loaded:
+    if module.main_input_name == "pixel_values":
+        size = config.image_size
+        height, width = size if isinstance(size, Sequence) else (size, size)
+        return Loaded(
+            _Tensors(module, "pixel_values"), (torch.zeros(1, config.num_channels, height, width),), name
+        )
+    if module.main_input_name != "input_ids":
+        raise ModelError(
+            f"a model of {module.main_input_name}", where=name, why="only images and text are supported"
+        )
+    width = module.get_input_embeddings().embedding_dim  # type: ignore[operator, union-attr]
+    return Loaded(_Tensors(module, "inputs_embeds"), (torch.zeros(1, tokens, int(width)),), name)
+
+
+class _Tensors(nn.Module):
+    """A transformers model as a function of one tensor that returns one tensor."""
+
+    def __init__(self, model: nn.Module, argument: str) -> None:
+        super().__init__()
+        self.model, self._argument = model, argument
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.model(**{self._argument: x}, return_dict=True)
+        return out.logits if "logits" in out else out.last_hidden_state

@@ -1,0 +1,63 @@
+// Automorphisms: rotations and conjugation, alone and with a shared decomposition.
+#include "ckks/evaluator.hpp"
+#include "ckks/key_switch.hpp"
+
+namespace cipherformer {
+namespace {
+
+// The automorphism of `key` on the digits of parts[1] of a.
+Ciphertext switched(const ContextPtr& context, const Ciphertext& a, Decomposition& digits, const SwitchingKey& key,
+                    bool transformed) {
+    const std::size_t limbs = context->qp_limbs(a.level);
+    Poly u0 = context->poly(limbs);
+    Poly u1 = context->poly(limbs);
+    if (transformed)
+        context->parallel(limbs, [&](std::size_t j) { digits.multiply(u0.limb(j), u1.limb(j), key, j); });
+    else
+        switch_key(digits, *context, key, u0, u1);
+
+    divide_by_special(*context, u0, u0, a.level, a.parts[0].get());
+    divide_by_special(*context, u1, u1, a.level, nullptr);
+    auto c0 = std::make_shared<Poly>(context->poly(a.level + 1));
+    auto c1 = std::make_shared<Poly>(context->poly(a.level + 1));
+    context->parallel(a.level + 1, [&](std::size_t j) {
+        context->kernels().permute(c0->limb(j), u0.limb(j), key.permutation.data(), context->n());
+        context->kernels().permute(c1->limb(j), u1.limb(j), key.permutation.data(), context->n());
+    });
+    return {context, {c0, c1}, a.level, a.scale, std::nullopt};
+}
+
+}  // namespace
+
+Ciphertext Evaluator::automorphism(const Ciphertext& a, const SwitchingKey& key) const {
+    Decomposition digits(*context_, *a.parts[1], a.level);
+    return switched(context_, a, digits, key, false);
+}
+
+Ciphertext Evaluator::rotate(const Ciphertext& a, std::int64_t steps) const {
+    check_two_parts(a, "rotate");
+    const std::size_t normalised = normalised_steps(*context_, steps);
+    if (normalised == 0) return a;
+    return automorphism(a, *keys_->require(KeyKind::rotate, normalised, a.level));
+}
+
+Ciphertext Evaluator::conjugate(const Ciphertext& a) const {
+    check_two_parts(a, "conjugate");
+    return automorphism(a, *keys_->require(KeyKind::conjugate, 0, a.level));
+}
+
+std::vector<Ciphertext> Evaluator::rotate_hoisted(const Ciphertext& a, const std::vector<std::int64_t>& steps) const {
+    check_two_parts(a, "rotate_hoisted");
+    std::vector<SwitchingKeyPtr> keys;
+    for (std::int64_t step : steps) {
+        const std::size_t normalised = normalised_steps(*context_, step);
+        keys.push_back(normalised == 0 ? nullptr : keys_->require(KeyKind::rotate, normalised, a.level));
+    }
+    Decomposition digits(*context_, *a.parts[1], a.level);
+    digits.transform_all();
+    std::vector<Ciphertext> out;
+    for (const SwitchingKeyPtr& key : keys) out.push_back(key == nullptr ? a : switched(context_, a, digits, *key, true));
+    return out;
+}
+
+}  // namespace cipherformer

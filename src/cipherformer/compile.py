@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class Options:
     scale_bits: int = 40
     first_bits: int = 50
     margin: float = 0.1
-    budget: ErrorBudget = ErrorBudget()
+    budget: ErrorBudget = field(default_factory=ErrorBudget)
     threads: int = 2
     max_levels: int = 26
     insecure_target: CkksTarget | None = None
@@ -94,7 +94,8 @@ def compile_graph(
 
 
 def _cheapest(graph: Graph, options: Options) -> _Candidate:
-    """The fastest predicted of: rings that hold the depth, and affine values computed once or in each reader."""
+    """The fastest predicted of: rings that hold the depth, and affine values computed once or in each
+    reader."""
     rings = [options.insecure_target.log_n] if options.insecure_target else [options.log_n or 16]
     if not options.log_n and not options.insecure_target:
         rings += [15, 14, 13]
@@ -151,7 +152,8 @@ def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options) -
         raise LimitError(
             f"the model needs {levels} levels, {options.max_levels} are allowed without bootstrapping",
             where=deepest.origin,
-            why="the deepest single step is " + f"{deepest.kernel} with {deepest.level_in - deepest.level} levels",
+            why="the deepest single step is "
+            + f"{deepest.kernel} with {deepest.level_in - deepest.level} levels",
             fix="lower activation degrees, train a narrower normaliser range, or use fewer layers",
         )
     best: _Candidate | None = None
@@ -174,7 +176,9 @@ def _targets(levels: int, log_n: int, options: Options) -> list[CkksTarget]:
     """Parameter sets to price: every digit size that is secure."""
     if options.insecure_target is not None:
         if options.insecure_target.levels < levels:
-            raise LimitError(f"the model needs {levels} levels, the given ring has {options.insecure_target.levels}")
+            raise LimitError(
+                f"the model needs {levels} levels, the given ring has {options.insecure_target.levels}"
+            )
         return [replace(options.insecure_target, moduli=options.insecure_target.moduli[: levels + 1])]
     out = []
     sizes = [options.first_bits] + [options.scale_bits] * levels

@@ -1,9 +1,10 @@
 """A model of CKKS on numpy slots: exact levels and scales, and noise of the size that the engine makes.
 
-Imitates `backends.ckks`: the same kernels, the same operations in the same order, with random errors whose variance is
-that of encryption, encoding, rescaling and key switching (Cheon et al., ASIACRYPT 2017, section 3; hybrid key switching
-after Kim et al., "Approximate homomorphic encryption with reduced approximation error", 2022). Errors are independent and
-Gaussian; a real run's root mean square error is within a factor of four (tested).
+Imitates `backends.ckks`: the same kernels, the same operations in the same order, with random errors whose
+variance is that of encryption, encoding, rescaling and key switching (Cheon et al., ASIACRYPT 2017, section
+3; hybrid key switching after Kim et al., "Approximate homomorphic encryption with reduced approximation
+error", 2022). Errors are independent and Gaussian; a real run's root mean square error is within a factor of
+four (tested).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.backends import exact
-from cipherformer.kernels.count import Ledger, Shadow, common
 from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
+from cipherformer.kernels.count import Ledger, Shadow, common
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.plan.plan import Plan
@@ -91,7 +92,8 @@ class SimAlgebra:
         n, alpha = 1 << self.target.log_n, self.target.digit_size
         digits = 0.0
         for start in range(0, level + 1, alpha):
-            # The fast base conversion adds a multiple of the digit below alpha: its square is at most alpha^2 / 3.
+            # The fast base conversion adds a multiple of the digit below alpha: its square is at most
+            # alpha^2 / 3.
             ratio = prod(self.target.moduli[start : min(start + alpha, level + 1)]) / p
             digits += n * SIGMA**2 * ratio**2 * (1 / 12 + alpha**2 / 3)
         return digits + self._rounding()
@@ -215,7 +217,7 @@ def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int |
 
 def reference(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """The plaintext polynomial model: the plan's graph in float64, approximations included, without noise."""
-    sources = [n for n in plan.graph.inputs]
+    sources = plan.graph.inputs
     given = x if isinstance(x, Mapping) else {sources[0].name: np.asarray(x, dtype=np.float64)}
     shaped = {n.name: np.asarray(given[n.name], dtype=np.float64).reshape(n.type.shape) for n in sources}
     return exact.run(plan.graph, shaped, lowered=True)[plan.graph.outputs[0]]

@@ -1,10 +1,10 @@
 """The slot algebra: what a kernel may do with a ciphertext.
 
-A kernel is written once against this protocol and runs on ciphertexts (`backends.ckks`), on numpy slots with a model
-of the noise (`backends.ckks_sim`), and on bare levels and scales (`backends.count`).
+A kernel is written once against this protocol and runs on ciphertexts (`backends.ckks`), on numpy slots with
+a model of the noise (`backends.ckks_sim`), and on bare levels and scales (`backends.count`).
 
-Conventions. A value has a level (rescalings left) and a scale. Products are *not* rescaled: a kernel says when.
-`add` and `sub` bring both operands to the lower level; their scales must agree.
+Conventions. A value has a level (rescalings left) and a scale. Products are *not* rescaled: a kernel says
+when. `add` and `sub` bring both operands to the lower level; their scales must agree.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Transform:
-    """A linear map of slots as a sum of rotated inputs times diagonals: y = sum_d diagonal_d * rotate(x, rotation_d).
+    """A linear map of slots as a sum of rotated inputs times diagonals: y = sum_d diagonal_d * rotate(x,
+    rotation_d).
 
     Args:
         name: unique in its plan (backends cache encoded diagonals under it).
         rotations: left rotations, distinct, in [-slots/2, slots/2).
         diagonals: [len(rotations), period]; a row is repeated to fill the slots.
-        baby_step: rotations are split into a multiple of it (giant) and a rest (baby), the rests being hoisted.
+        baby_step: rotations are split into a multiple of it (giant) and a rest (baby), the rests being
+            hoisted.
     """
 
     name: str
@@ -92,7 +94,8 @@ class SlotAlgebra(Protocol[V]):
         """The same value at a lower level and the same scale."""
 
     def relabel(self, a: V, scale: float) -> V:
-        """The same ciphertext read at another scale: multiplies the value by old scale / new scale, for free."""
+        """The same ciphertext read at another scale: multiplies the value by old scale / new scale, for
+        free."""
 
     def rotate(self, a: V, steps: int) -> V:
         """Left rotation: slot i of the result is slot i + steps."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
@@ -22,7 +21,8 @@ class Operation:
 
     Args:
         step: name of the step that calls it.
-        primitive: `ct-ct product`, `ct-pt product`, `ct-pt matrix`, `rotation`, `rescale`, `add`, `ct-scalar product`.
+        primitive: `ct-ct product`, `ct-pt product`, `ct-pt matrix`, `rotation`, `rescale`, `add`, `ct-
+            scalar product`.
         level: of the operand.
         diagonals, babies, giants: of a `ct-pt matrix` or `ct-pt product`.
         period: of its diagonals.

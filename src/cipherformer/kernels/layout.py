@@ -1,9 +1,10 @@
 """Layouts: which slot of a ciphertext holds which element of a tensor.
 
-Every axis of a tensor is padded to a power of two, and every bit of the slot index is given to one bit of one axis, or
-to nothing. A slot-index bit that belongs to no axis is *replicated* (the value does not depend on it) or a *hole* (the
-value stands where the bit is 0; where it is 1 there is junk). This one family covers row-major packing, replication
-for products of two tensors, strided packing after convolutions, and what a rotate-and-sum leaves behind.
+Every axis of a tensor is padded to a power of two, and every bit of the slot index is given to one bit of
+one axis, or to nothing. A slot-index bit that belongs to no axis is *replicated* (the value does not depend
+on it) or a *hole* (the value stands where the bit is 0; where it is 1 there is junk). This one family covers
+row-major packing, replication for products of two tensors, strided packing after convolutions, and what a
+rotate-and-sum leaves behind.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Layout:
     Args:
         shape: logical shape.
         bits: for each bit of the slot index, lowest first, what it stands for; 2^len(bits) slots.
-        zero_padding: True if slots beyond an axis's size hold 0 (they may be summed), False if they hold junk.
+        zero_padding: True if slots beyond an axis's size hold 0 (they may be summed), False if they hold
+            junk.
     """
 
     shape: tuple[int, ...]
@@ -134,8 +136,9 @@ def row_major(shape: tuple[int, ...], slot_bits: int, *, start: int = 0) -> Layo
 def sum_bits(bits: tuple[Bit, ...], which: Iterable[int]) -> tuple[tuple[int, ...], tuple[Bit, ...]]:
     """Rotate-and-sum over slot-index bits: the rotations, and the bits afterwards.
 
-    Adding the rotation by 2^b sums over bit b. Where every higher bit is replicated the carry does no harm and the sum
-    stands in all slots (replicated); otherwise it stands where the bit is 0 (hole). Highest bit first.
+    Adding the rotation by 2^b sums over bit b. Where every higher bit is replicated the carry does no harm
+    and the sum stands in all slots (replicated); otherwise it stands where the bit is 0 (hole). Highest bit
+    first.
     """
     out = list(bits)
     rotations = []
@@ -143,9 +146,3 @@ def sum_bits(bits: tuple[Bit, ...], which: Iterable[int]) -> tuple[tuple[int, ..
         rotations.append(1 << b)
         out[b] = REPLICATED if all(o == REPLICATED for o in out[b + 1 :]) else HOLE
     return tuple(rotations), tuple(out)
-
-
-def fill_rotations(bits: tuple[Bit, ...]) -> tuple[tuple[int, ...], tuple[Bit, ...]]:
-    """Rotations (to the right, so negative) that copy values into the holes, once the junk there is masked to 0."""
-    rotations = tuple(-(1 << i) for i, b in enumerate(bits) if b == HOLE)
-    return rotations, tuple(REPLICATED if b == HOLE else b for b in bits)

@@ -1,8 +1,10 @@
-"""Matrices as slot-level linear maps: the diagonals of a matrix between two layouts, and the kernel that applies them.
+"""Matrices as slot-level linear maps: the diagonals of a matrix between two layouts, and the kernel that
+applies them.
 
-y[t] = sum_c M[D(t), c] x[c]: for every slot t of the result and every non-zero of its row, a slot s of x that holds
-column c; the weight goes to the diagonal of rotation s - t (Halevi and Shoup, CRYPTO 2014; baby-step giant-step after
-Halevi and Shoup, CRYPTO 2018). Replication of x is used to keep s near t, and so the diagonals few.
+y[t] = sum_c M[D(t), c] x[c]: for every slot t of the result and every non-zero of its row, a slot s of x
+that holds column c; the weight goes to the diagonal of rotation s - t (Halevi and Shoup, CRYPTO 2014; baby-
+step giant-step after Halevi and Shoup, CRYPTO 2018). Replication of x is used to keep s near t, and so the
+diagonals few.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import SlotAlgebra, Transform, V
-from cipherformer.kernels.layout import REPLICATED, Bit, Layout
+from cipherformer.kernels.layout import Layout
 
 HOISTED = 0.45
 """Cost of a hoisted baby rotation against a giant one, for choosing a split only."""
@@ -134,7 +136,8 @@ def make_transform(name: str, parts: dict[int, NDArray[np.float64]], slots: int)
 
 
 def invariant_bits(matrix: NDArray[np.float64], layout: Layout) -> tuple[int, ...]:
-    """Slot-index bits over which the matrix's columns do not change: they may be summed before it is applied."""
+    """Slot-index bits over which the matrix's columns do not change: they may be summed before it is
+    applied."""
     full = matrix.reshape(-1, *layout.shape)
     out = []
     for i, (axis, k) in enumerate(layout.bits):
@@ -154,8 +157,3 @@ def rotate_sum(b: SlotAlgebra[V], x: V, rotations: Sequence[int]) -> V:
     for r in rotations:
         x = b.add(x, b.rotate(x, r))
     return x
-
-
-def replicated_columns(bits: tuple[Bit, ...]) -> tuple[int, ...]:
-    """Slot-index bits that are replicated."""
-    return tuple(i for i, bit in enumerate(bits) if bit == REPLICATED)

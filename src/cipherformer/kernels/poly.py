@@ -38,8 +38,9 @@ def chebyshev(
     """sum_k c_k T_k(u), u = (2x - low - high) / (high - low), at `scale`, `chebyshev_depth` levels below x.
 
     Paterson-Stockmeyer on the Chebyshev basis (Bossuat et al., EUROCRYPT 2021, section 5): p = q T_m + r with
-    m = 2^(k-1), down to degree 1. The target scale is handed down the recursion, so every sum adds equal scales and no
-    level is spent on aligning them. The map to [-1, 1] is a relabelling and an addition: no level.
+    m = 2^(k-1), down to degree 1. The target scale is handed down the recursion, so every sum adds equal
+    scales and no level is spent on aligning them. The map to [-1, 1] is a relabelling and an addition: no
+    level.
 
     Raises:
         CompileError: if x has too few levels.
@@ -72,7 +73,8 @@ def _evaluate(b: SlotAlgebra[V], c: list[float], basis: dict[int, V], level: int
         u = b.drop(basis[1], level)
         return b.add_scalar(b.mul_scalar(u, c[1], scale / b.scale(u)), c[0])
     m = len(c) // 2
-    # T_{m+i} = 2 T_m T_i - T_{m-i}: the upper half divided by T_m leaves q, and takes its mirror image from the rest.
+    # T_{m+i} = 2 T_m T_i - T_{m-i}: the upper half divided by T_m leaves q, and takes its mirror image from
+    # the rest.
     q = [c[m], *[2 * value for value in c[m + 1 :]]]
     rest = [c[0], *[c[i] - c[2 * m - i] for i in range(1, m)]]
     if not any(q):
@@ -89,9 +91,4 @@ def _evaluate(b: SlotAlgebra[V], c: list[float], basis: dict[int, V], level: int
         return product
     if not any(rest[1:]):
         return b.add_scalar(product, rest[0])
-    return b.add(product, _remainder(b, rest, basis, level, scale))
-
-
-def _remainder(b: SlotAlgebra[V], c: list[float], basis: dict[int, V], level: int, scale: float) -> V:
-    """The remainder r of p = q T_m + r, not rescaled: it has one level more to spend than q."""
-    return _evaluate(b, c, basis, level, scale)
+    return b.add(product, _evaluate(b, rest, basis, level, scale))

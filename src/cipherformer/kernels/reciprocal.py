@@ -9,15 +9,16 @@ from cipherformer.kernels.algebra import SlotAlgebra, V
 
 
 def reciprocal_depth(iterations: int) -> int:
-    """Levels of `reciprocal`: the first step of the result is free, so 0 for one iteration, otherwise one each."""
+    """Levels of `reciprocal`: the first step of the result is free, so 0 for one iteration, otherwise one
+    each."""
     return 0 if iterations == 1 else iterations
 
 
 def reciprocal(b: SlotAlgebra[V], x: V, high: float, relaxations: Sequence[float]) -> V:
     """1/x for x in (0, high]: x' <- k x' (2 - k x'), y <- k y (2 - k x'), from x' = x/high, y = 1/high.
 
-    Scaling by high and k is a relabelling, so the first step of y costs nothing, and each further step one level.
-    The scale of the result follows from the primes; read it with `b.scale`.
+    Scaling by high and k is a relabelling, so the first step of y costs nothing, and each further step one
+    level. The scale of the result follows from the primes; read it with `b.scale`.
 
     Raises:
         CompileError: if x has too few levels.

@@ -1,4 +1,5 @@
-"""Levels: every step runs as late, that is at as low a level, as its readers allow, because fewer limbs cost less."""
+"""Levels: every step runs as late, that is at as low a level, as its readers allow, because fewer limbs cost
+less."""
 
 from __future__ import annotations
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherformer.errors import CompileError, LimitError
+from cipherformer.errors import CompileError
 from cipherformer.kernels import linear
 from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.layout import HOLE, REPLICATED, Bit, Layout, axis_bits, row_major, sum_bits
+from cipherformer.kernels.step import Step, TermStep
 from cipherformer.passes import place
 from cipherformer.passes.place import ELEMENTWISE, Product
 from cipherformer.passes.regions import Region, Term
-from cipherformer.kernels.step import Step, TermStep
 
 Array = NDArray[np.float64]
 DIAGONAL = 0.02
@@ -126,7 +126,8 @@ def _pad_shape(shape: tuple[int, ...], like: tuple[int, ...]) -> tuple[int, ...]
 def _product_layout(
     r: Region, regions: Mapping[str, Region], products: Mapping[str, Product], slot_bits: int
 ) -> Layout:
-    """Layout for a product of two tensors elementwise: that of a matrix product among its operands, else row-major."""
+    """Layout for a product of two tensors elementwise: that of a matrix product among its operands, else
+    row-major."""
     for i in r.inputs:
         if i in products and regions[i].shape == r.shape:
             p = products[i]
@@ -212,7 +213,7 @@ def _pack_affine(p: _Packer, r: Region) -> None:
     demand = p.demands.get(r.name)
     scalar = _scalar_of(r, reduced, demand)
     if scalar is not None:
-        matrix, layout, pre = next(iter(reduced.values()))
+        _, layout, pre = next(iter(reduced.values()))
         bias = _bias(p, r, layout)
         term = TermStep(0, pre, "", ())
         layout = Layout(r.shape, layout.bits, layout.zero_padding and not bias)
@@ -274,7 +275,8 @@ def _common_bits(all_bits: Sequence[tuple[Bit, ...]]) -> tuple[Bit, ...]:
 
 
 def _reduce(term: Term, layout: Layout) -> tuple[Array, Layout, tuple[int, ...]]:
-    """Sum first over slot bits that the matrix does not depend on: smaller matrix, its layout, the rotations."""
+    """Sum first over slot bits that the matrix does not depend on: smaller matrix, its layout, the
+    rotations."""
     if not layout.zero_padding and any(s & (s - 1) for s in layout.shape):
         return term.matrix, layout, ()
     which = linear.invariant_bits(term.matrix, layout)
@@ -338,8 +340,9 @@ def _map_term(
 def _spread(p: _Packer, term: Term, target: Layout) -> _Map:
     """An input packed so that one product and a rotate-and-sum give M x.
 
-    Slot (u, t) holds the u-th input element that row D(t) of M reads, u standing on slot bits that the target does not
-    use: holes, and the replicated run on top. Falls back to row-major and diagonals if there are too few.
+    Slot (u, t) holds the u-th input element that row D(t) of M reads, u standing on slot bits that the
+    target does not use: holes, and the replicated run on top. Falls back to row-major and diagonals if there
+    are too few.
     """
     triplets = linear.Triplets.of(term.matrix)
     need = axis_bits(max(triplets.widest, 1))
@@ -367,7 +370,8 @@ def _spread(p: _Packer, term: Term, target: Layout) -> _Map:
 def _folded(
     p: _Packer, r: Region, reduced: Mapping[str, tuple[Array, Layout, tuple[int, ...]]]
 ) -> list[tuple[Layout, list[_Map]]]:
-    """Output index on slot bits that every source has replicated: one product, then sums over all other bits."""
+    """Output index on slot bits that every source has replicated: one product, then sums over all other
+    bits."""
     need = axis_bits(int(np.prod(r.shape)))
     if not reduced:
         return []

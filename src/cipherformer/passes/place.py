@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ ELEMENTWISE = ("power", "polynomial", "reciprocal")
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Slot bits of one matrix product out[.., m, n] = sum_k a[.., m, k] b[.., k, n], as lists of slot-bit positions."""
+    """Slot bits of one matrix product out[.., m, n] = sum_k a[.., m, k] b[.., k, n], as lists of slot-bit
+    positions."""
 
     batch: tuple[tuple[int, ...], ...]
     m: tuple[int, ...]
@@ -78,7 +80,7 @@ def place_products(graph: Sequence[Region], slot_bits: int) -> dict[str, Product
                 fix="use fewer tokens, heads or features",
             )
         ends = np.cumsum([0, *order])
-        spans = [tuple(range(int(s), int(e))) for s, e in zip(ends[:-1], ends[1:], strict=True)]
+        spans = [tuple(range(int(s), int(e))) for s, e in pairwise(ends)]
         low, *batch, m, high = spans
         out[r.name] = (
             Product(tuple(batch), m, low, high) if r.name in follower else Product(tuple(batch), m, high, low)

@@ -118,7 +118,8 @@ def _plain(node: Node, kind: str, inputs: tuple[str, ...]) -> Region:
 def _affine(
     graph: Graph, nodes: Mapping[str, Node], name: str, whole: set[str], node: Node, label: str = ""
 ) -> Region:
-    """The region that ends at `name`, its matrices found by sending unit vectors through the exact references."""
+    """The region that ends at `name`, its matrices found by sending unit vectors through the exact
+    references."""
     inside, sources = _collect(nodes, name, whole)
     zeros = {s: np.zeros(nodes[s].type.shape) for s in sources}
     bias = _evaluate(graph, inside, name, zeros).reshape(-1)

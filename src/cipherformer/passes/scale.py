@@ -1,9 +1,9 @@
 """Scales: which scale each affine step produces, so that no product downstream drifts away from the primes.
 
-A product has scale s_a s_b / q. Relabelling is a free multiplication by a constant, but it moves the scale, and each
-squaring doubles the distance of log s from log q. Polynomials and reciprocals relabel their argument; they therefore
-ask for an argument whose scale makes up for it, and the wish travels back to the affine step that can grant it,
-because an affine step produces any scale for free.
+A product has scale s_a s_b / q. Relabelling is a free multiplication by a constant, but it moves the scale,
+and each squaring doubles the distance of log s from log q. Polynomials and reciprocals relabel their
+argument; they therefore ask for an argument whose scale makes up for it, and the wish travels back to the
+affine step that can grant it, because an affine step produces any scale for free.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from math import log2
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherformer.kernels.count import CountAlgebra, Shadow
 from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
+from cipherformer.kernels.count import CountAlgebra, Shadow
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 
@@ -69,7 +69,8 @@ def assign_scales(
 
 
 def _wishes(steps: Sequence[Step]) -> dict[str, float]:
-    """log2 of scale over the target's scale that a value's readers would like, from the last step to the first."""
+    """log2 of scale over the target's scale that a value's readers would like, from the last step to the
+    first."""
     wish: dict[str, float] = {}
     for step in reversed(steps):
         mine = wish.get(step.name, 0.0)

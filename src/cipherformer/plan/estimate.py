@@ -36,7 +36,9 @@ class Estimate:
     bytes_down: int
 
 
-def seconds_of(ledger: Ledger, target: CkksTarget, prices: PriceTable, threads: int) -> Counter[tuple[str, str]]:
+def seconds_of(
+    ledger: Ledger, target: CkksTarget, prices: PriceTable, threads: int
+) -> Counter[tuple[str, str]]:
     """Predicted seconds by (step, primitive)."""
     out: Counter[tuple[str, str]] = Counter()
     for op, count in ledger.counts.items():

@@ -41,7 +41,8 @@ class Plan:
         transforms: diagonals by key.
         vectors: public vectors by key.
         packings: input step -> (graph input, slot map).
-        predicted_rms_error: root mean square error of the outputs that `ckks_sim` found when the plan was made.
+        predicted_rms_error: root mean square error of the outputs that `ckks_sim` found when the plan
+            was made.
     """
 
     name: str
@@ -123,7 +124,9 @@ class Plan:
         folder.mkdir(parents=True, exist_ok=True)
         data, arrays = self._parts()
         np.savez_compressed(folder / ARRAYS_FILE, **arrays)
-        (folder / PLAN_FILE).write_text(json.dumps({**data, "fingerprint": self.fingerprint}, indent=1) + "\n")
+        (folder / PLAN_FILE).write_text(
+            json.dumps({**data, "fingerprint": self.fingerprint}, indent=1) + "\n"
+        )
         return folder
 
     @staticmethod
@@ -143,11 +146,15 @@ class Plan:
         try:
             plan = _from_parts(data, arrays)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise FormatError("not a plan", where=str(folder), why=repr(error), fix="compile again") from error
+            raise FormatError(
+                "not a plan", where=str(folder), why=repr(error), fix="compile again"
+            ) from error
         if data.get("fingerprint") != plan.fingerprint:
             raise FormatError(
-                "the plan's files do not match its fingerprint", where=str(folder),
-                why="a file was changed or damaged, or another release wrote it", fix="compile again",
+                "the plan's files do not match its fingerprint",
+                where=str(folder),
+                why="a file was changed or damaged, or another release wrote it",
+                fix="compile again",
             )
         return plan
 
@@ -164,7 +171,8 @@ class Plan:
             "steps": [serial.step_to_dict(s) for s in self.steps],
             "outputs": list(self.outputs),
             "transforms": {
-                k: {"rotations": list(t.rotations), "baby_step": t.baby_step} for k, t in self.transforms.items()
+                k: {"rotations": list(t.rotations), "baby_step": t.baby_step}
+                for k, t in self.transforms.items()
             },
             "packings": {k: source for k, (source, _) in self.packings.items()},
             "predicted_rms_error": self.predicted_rms_error,

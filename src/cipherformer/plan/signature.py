@@ -86,7 +86,9 @@ class Signature:
     @property
     def parameters(self) -> str:
         """SHA-256 of ring and primes, in hexadecimal."""
-        return hashlib.sha256(json.dumps(serial.target_to_dict(self.target), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps(serial.target_to_dict(self.target), sort_keys=True).encode()
+        ).hexdigest()
 
     def pack(self, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:
         """Slots of every ciphertext of a query.
@@ -110,7 +112,9 @@ class Signature:
     def unpack(self, slots: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
         """The model's (first) output from the decrypted slots."""
         if len(slots) != len(self.outputs):
-            raise DataError(f"{len(slots)} ciphertexts in the answer", why=f"{len(self.outputs)} are expected")
+            raise DataError(
+                f"{len(slots)} ciphertexts in the answer", why=f"{len(self.outputs)} are expected"
+            )
         out = self.outputs[0]
         return np.asarray(np.real(slots[0]), dtype=np.float64)[out.slots].reshape(out.shape)
 
@@ -125,8 +129,14 @@ class Signature:
             "relinearise": self.relinearise,
             "inputs": [
                 {
-                    "name": i.name, "source": i.source, "shape": list(i.shape), "low": i.low, "high": i.high,
-                    "level": i.level, "scale": i.scale, "packing": _squeeze(i.packing),
+                    "name": i.name,
+                    "source": i.source,
+                    "shape": list(i.shape),
+                    "low": i.low,
+                    "high": i.high,
+                    "level": i.level,
+                    "scale": i.scale,
+                    "packing": _squeeze(i.packing),
                 }
                 for i in self.inputs
             ],
@@ -147,7 +157,9 @@ class Signature:
         try:
             return _parse(json.loads(text))
         except (KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
-            raise FormatError("not a signature", why=repr(error), fix="get it from the server again") from error
+            raise FormatError(
+                "not a signature", why=repr(error), fix="get it from the server again"
+            ) from error
 
     def save(self, path: str | Path) -> Path:
         """Write it to a file."""
@@ -213,7 +225,11 @@ def _parse(d: Mapping[str, Any]) -> Signature:
         numbers = {k: float(i[k]) for k in ("low", "high", "scale")}
         inputs.append(
             InputSpec(
-                name=str(i["name"]), source=str(i["source"]), shape=shape, level=int(i["level"]), packing=packing,
+                name=str(i["name"]),
+                source=str(i["source"]),
+                shape=shape,
+                level=int(i["level"]),
+                packing=packing,
                 **numbers,
             )
         )

@@ -1,7 +1,8 @@
-"""What a CKKS machine can do, as frozen data: ring, primes, digits, scale; and how parameters are chosen for a depth.
+"""What a CKKS machine can do, as frozen data: ring, primes, digits, scale; and how parameters are chosen for
+a depth.
 
-Limits of log2(QP) for 128 bits of classical security with a uniform ternary secret: the tables of Bossuat et al.,
-"Security Guidelines for Implementing Homomorphic Encryption" (2024), table 5.2.
+Limits of log2(QP) for 128 bits of classical security with a uniform ternary secret: the tables of Bossuat et
+al., "Security Guidelines for Implementing Homomorphic Encryption" (2024), table 5.2.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def special_bits(first_bits: int, scale_bits: int, digit_size: int) -> tuple[int
 def candidates(
     levels: int, *, first_bits: int = 50, scale_bits: int = 40
 ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """(log_n, digit_size, special prime sizes) that give `levels` rescalings at 128-bit security, smallest ring first.
+    """(log_n, digit_size, special prime sizes) that give `levels` rescalings at 128-bit security, smallest
+    ring first.
 
     Raises:
         ParameterError: if no ring up to 2^16 holds that many levels.

@@ -1,8 +1,8 @@
 """What primitives cost, measured: the only source of seconds in predictions.
 
-Times of ring operations are written as a x transforms + b x limb products + c x limb conversions, with a, b, c fitted to
-measurements of whole primitives at several levels (`python -m benchmarks.prices`). The counts below follow the
-algorithms of the engine.
+Times of ring operations are written as a x transforms + b x limb products + c x limb conversions, with a, b,
+c fitted to measurements of whole primitives at several levels (`python -m benchmarks.prices`). The counts
+below follow the algorithms of the engine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ PRICES_FILE = "prices.json"
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Counts of kernels over one limb of N residues: transforms, products, conversions of one limb into another."""
+    """Counts of kernels over one limb of N residues: transforms, products, conversions of one limb into
+    another."""
 
     transforms: float = 0.0
     products: float = 0.0

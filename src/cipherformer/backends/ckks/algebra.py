@@ -1,0 +1,152 @@
+"""The slot algebra on ciphertexts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer import _native as native
+from cipherformer.backends.ckks.trace import Trace
+from cipherformer.kernels.algebra import Transform
+from cipherformer.kernels.count import Ledger
+
+Key = tuple[str, int, float]
+
+
+@dataclass(slots=True)
+class Encoded:
+    """Diagonals and vectors as the engine wants them, encoded once for each level and scale they are used
+    at."""
+
+    context: native.Context
+    transforms: dict[Key, native.LinearTransform] = field(default_factory=dict)
+    vectors: dict[tuple[int, int, float], tuple[NDArray[Any], native.Plaintext]] = field(default_factory=dict)
+
+    def transform(self, t: Transform, level: int, scale: float) -> native.LinearTransform:
+        """Encoded diagonals of a linear map."""
+        key = (t.name, level, scale)
+        if key not in self.transforms:
+            self.transforms[key] = self.context.linear_transform(
+                list(t.rotations), np.ascontiguousarray(t.diagonals), level, scale, t.baby_step
+            )
+        return self.transforms[key]
+
+    def vector(self, values: NDArray[Any], level: int, scale: float) -> native.Plaintext:
+        """An encoded vector. The array is kept, so that its identity stays a key."""
+        key = (id(values), level, scale)
+        if key not in self.vectors:
+            self.vectors[key] = (values, self.context.encode(np.ascontiguousarray(values), level, scale))
+        return self.vectors[key][1]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all encoded diagonals and vectors."""
+        held = sum(t.memory_bytes for t in self.transforms.values())
+        return held + sum(p.memory_bytes for _, p in self.vectors.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CkksAlgebra:
+    """The slot algebra on ciphertexts of one context.
+
+    Args:
+        moduli: primes by level.
+        evaluator: with the keys that the plan names.
+        encoded: cache of encoded plaintexts, shared by all runs of a plan.
+        ledger: operations of this run.
+        trace: times of this run.
+    """
+
+    moduli: Sequence[int]
+    slots: int
+    evaluator: native.Evaluator
+    encoded: Encoded
+    ledger: Ledger = field(default_factory=Ledger)
+    trace: Trace = field(default_factory=Trace)
+
+    def modulus(self, level: int) -> int:
+        """The prime that a rescaling from `level` divides by."""
+        return self.moduli[level]
+
+    def level(self, a: native.Ciphertext) -> int:
+        """Level."""
+        return a.level
+
+    def scale(self, a: native.Ciphertext) -> float:
+        """Scale."""
+        return a.scale
+
+    def add(self, a: native.Ciphertext, b: native.Ciphertext) -> native.Ciphertext:
+        """Sum."""
+        self.ledger.note("add", min(a.level, b.level))
+        with self.trace.timed("add"):
+            return self.evaluator.add(a, b)
+
+    def sub(self, a: native.Ciphertext, b: native.Ciphertext) -> native.Ciphertext:
+        """Difference."""
+        self.ledger.note("add", min(a.level, b.level))
+        with self.trace.timed("add"):
+            return self.evaluator.sub(a, b)
+
+    def negate(self, a: native.Ciphertext) -> native.Ciphertext:
+        """Negation."""
+        with self.trace.timed("add"):
+            return self.evaluator.negate(a)
+
+    def add_plain(self, a: native.Ciphertext, values: NDArray[Any]) -> native.Ciphertext:
+        """Add a public vector."""
+        self.ledger.note("ct-pt add", a.level, period=len(values))
+        with self.trace.timed("encode"):
+            plain = self.encoded.vector(values, a.level, a.scale)
+        with self.trace.timed("ct-pt add"):
+            return self.evaluator.add_plain(a, plain)
+
+    def add_scalar(self, a: native.Ciphertext, value: float) -> native.Ciphertext:
+        """Add a public number."""
+        with self.trace.timed("ct-pt add"):
+            return self.evaluator.add_scalar(a, value)
+
+    def mul_scalar(self, a: native.Ciphertext, value: float, scale: float) -> native.Ciphertext:
+        """Multiply by a public number."""
+        self.ledger.note("ct-scalar product", a.level)
+        with self.trace.timed("ct-scalar product"):
+            return self.evaluator.mul_scalar(a, value, scale)
+
+    def multiply(self, a: native.Ciphertext, b: native.Ciphertext) -> native.Ciphertext:
+        """Product, relinearised."""
+        self.ledger.product(min(a.level, b.level))
+        with self.trace.timed("ct-ct product"):
+            return self.evaluator.square(a) if a is b else self.evaluator.multiply(a, b)
+
+    def apply(self, a: native.Ciphertext, transform: Transform, scale: float) -> native.Ciphertext:
+        """Linear map."""
+        self.ledger.transform(transform, a.level, self.slots)
+        with self.trace.timed("encode"):
+            encoded = self.encoded.transform(transform, a.level, scale)
+        with self.trace.timed("ct-pt product" if transform.rotations == (0,) else "ct-pt matrix"):
+            return self.evaluator.apply(encoded, a)
+
+    def rescale(self, a: native.Ciphertext) -> native.Ciphertext:
+        """Divide by the last prime."""
+        self.ledger.note("rescale", a.level)
+        with self.trace.timed("rescale"):
+            return self.evaluator.rescale(a)
+
+    def drop(self, a: native.Ciphertext, level: int) -> native.Ciphertext:
+        """Lower level."""
+        return a if a.level == level else self.evaluator.drop_level(a, level)
+
+    def relabel(self, a: native.Ciphertext, scale: float) -> native.Ciphertext:
+        """Another scale."""
+        return a.set_scale(scale)
+
+    def rotate(self, a: native.Ciphertext, steps: int) -> native.Ciphertext:
+        """Left rotation."""
+        self.ledger.note("rotation", a.level)
+        self.ledger.rotation(steps, a.level, self.slots)
+        with self.trace.timed("rotation"):
+            return self.evaluator.rotate(a, steps)

@@ -1,0 +1,132 @@
+"""The server's half: evaluates a plan with a client's evaluation keys. Secret-key code is never touched
+here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cipherformer import _native as native
+from cipherformer.backends.ckks.algebra import CkksAlgebra, Encoded
+from cipherformer.backends.ckks.engine import make_context, reading
+from cipherformer.backends.ckks.trace import Trace
+from cipherformer.errors import FormatError, KeyMismatchError
+from cipherformer.kernels.count import Ledger
+from cipherformer.kernels.run import execute
+from cipherformer.kernels.step import Step
+from cipherformer.plan.plan import Plan
+
+OnStep = Callable[[int, int], None]
+
+
+class Evaluation:
+    """One plan with one client's evaluation keys.
+
+    Args:
+        plan: what to compute.
+        threads: of the engine.
+        encoded: plaintexts encoded earlier for the same plan, to be shared between clients.
+    """
+
+    def __init__(self, plan: Plan, *, threads: int = 2, encoded: Encoded | None = None) -> None:
+        self._plan = plan
+        self._signature = plan.signature
+        self.encoded = encoded or Encoded(make_context(plan.target, threads=threads))
+        self._context = self.encoded.context
+        self._keys = native.KeySet(self._context)
+        self._evaluator = native.Evaluator(self._context, self._keys)
+        self._have: set[str] = set()
+        self.ledger = Ledger()
+
+    def prepare(self, on_step: OnStep | None = None) -> None:
+        """Encode every diagonal now, so that the first query is as fast as the next."""
+        steps = {s.name: s for s in self._plan.steps}
+        jobs = [(s, t) for s in self._plan.steps for t in s.terms if t.transform]
+        for done, (step, term) in enumerate(jobs):
+            if on_step is not None:
+                on_step(done, len(jobs))
+            wanted = step.scale * self._plan.target.moduli[step.level_in]
+            source = steps[step.inputs[term.source]]
+            self.encoded.transform(
+                self._plan.transforms[term.transform], step.level_in, wanted / source.scale
+            )
+
+    def add_key(self, name: str, data: bytes) -> None:
+        """Take one evaluation key.
+
+        Raises:
+            KeyMismatchError: made for other parameters, not named by the plan, or cut to too low a level.
+            FormatError: malformed.
+        """
+        with reading(f"the key {name}"):
+            key = self._context.switching_key(data)
+        wanted = self._wanted_level(name)
+        found = "relinearise" if key.kind == "relinearise" else f"{key.kind}-{key.steps}"
+        if wanted is None or found != name or key.level < wanted:
+            raise KeyMismatchError(
+                f"the key {name} does not fit the plan",
+                why=f"it is {found} for level {key.level}"
+                + ("" if wanted is None else f", level {wanted} is needed"),
+                fix="make the keys from this plan's signature",
+            )
+        self._keys.add(key)
+        self._have.add(name)
+
+    def _wanted_level(self, name: str) -> int | None:
+        levels = {f"rotate-{steps}": level for steps, level in self._signature.rotations}
+        if self._signature.relinearise >= 0:
+            levels["relinearise"] = self._signature.relinearise
+        return levels.get(name)
+
+    def missing_keys(self) -> tuple[str, ...]:
+        """Names of the keys that are still needed."""
+        return tuple(name for name in self._signature.keys if name not in self._have)
+
+    def run(self, query: list[bytes], on_step: OnStep | None = None) -> tuple[list[bytes], Trace]:
+        """Answer one query; also returns where the time went.
+
+        Raises:
+            KeyMismatchError: keys are missing.
+            FormatError: a ciphertext is malformed, or not of the level and scale that the plan says.
+        """
+        missing = self.missing_keys()
+        if missing:
+            raise KeyMismatchError(f"{len(missing)} evaluation keys are missing", why=", ".join(missing[:8]))
+        specs = self._signature.inputs
+        if len(query) != len(specs):
+            raise FormatError(f"{len(query)} ciphertexts in the query", why=f"the plan takes {len(specs)}")
+        trace, self.ledger = Trace(), Ledger()
+        inputs = {}
+        with trace.timed("deserialise"):
+            for spec, data in zip(specs, query, strict=True):
+                with reading(f"the ciphertext {spec.name}"):
+                    inputs[spec.name] = self._context.ciphertext(data)
+                _check(inputs[spec.name], spec.name, spec.level, spec.scale)
+        algebra = CkksAlgebra(
+            self._plan.target.moduli,
+            self._plan.target.slots,
+            self._evaluator,
+            self.encoded,
+            self.ledger,
+            trace,
+        )
+        done = iter(range(len(self._plan.steps)))
+
+        def enter(step: Step) -> None:
+            trace.layer, trace.node, algebra.ledger.step = step.origin or step.name, step.name, step.name
+            position = next(done)
+            if on_step is not None:
+                on_step(position, len(self._plan.steps))
+
+        plan = self._plan
+        out = execute(algebra, plan.steps, plan.transforms, plan.vectors, inputs, plan.outputs, enter)
+        with trace.timed("serialise"):
+            return [out[name].to_bytes() for name in plan.outputs], trace
+
+
+def _check(ciphertext: native.Ciphertext, name: str, level: int, scale: float) -> None:
+    if ciphertext.level != level or ciphertext.size != 2 or abs(ciphertext.scale / scale - 1) > 1e-9:
+        raise FormatError(
+            f"the ciphertext {name} is at level {ciphertext.level}, scale {ciphertext.scale:.6g}",
+            why=f"the plan takes level {level}, scale {scale:.6g}",
+            fix="encrypt with this plan's signature",
+        )

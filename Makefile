@@ -33,8 +33,11 @@ check-all: test
 	$(BIN)/python -m pytest -q -m slow
 	$(CMAKE) -S . -B build/sanitize -DCIPHERFORMER_NATIVE_TESTS=ON -DCIPHERFORMER_SANITIZE=ON >/dev/null
 	$(BIN)/cmake --build build/sanitize
-	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
-	$(BIN)/python -m fuzz --seconds 60
+	UBSAN_OPTIONS=halt_on_error=1 $(BIN)/ctest --test-dir build/sanitize --output-on-failure
+	$(CMAKE) -S fuzz -B build/fuzz >/dev/null
+	$(BIN)/cmake --build build/fuzz
+	UBSAN_OPTIONS=halt_on_error=1 build/fuzz/fuzz_native 60
+	$(BIN)/python -m fuzz --seconds 30
 
 bench: setup
 	mkdir -p out

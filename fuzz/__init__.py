@@ -1,0 +1,1 @@
+"""Damaged bytes for every reader of untrusted data: `python -m fuzz` for Python, `native.cpp` for C++."""

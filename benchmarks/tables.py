@@ -1,4 +1,4 @@
-"""Makes the tables of the docs from record files: `python -m benchmarks.tables RECORDS.json... [--into FILE.md]`.
+"""Makes the docs' tables from record files: `python -m benchmarks.tables RECORDS.json... [--into FILE.md]`.
 
 Without `--into` the tables are printed. With it each replaces the text between the lines
 `<!-- table: SUITE -->` and `<!-- end -->` of the file.
@@ -21,7 +21,7 @@ def comparison(rows: Sequence[Record]) -> str:
     """Cases down, subjects across; ours divided by theirs in brackets."""
     subjects = list(dict.fromkeys([OWN, *(r.subject for r in rows)]))
     versions = {r.subject: r.version for r in rows}
-    head = ["case", *(f"{name} {versions[name]}" for name in subjects)]
+    head = ["case", *(f"{name} {versions.get(name, '')}".strip() for name in subjects)]
     return markdown(head, cells(rows, subjects)) + "\n" + provenance(rows)
 
 

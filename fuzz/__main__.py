@@ -16,7 +16,7 @@ SLOW_S = 2.0
 
 
 def finding(target: Target, data: bytes) -> str | None:
-    """What is wrong with how the reader takes the bytes: an exception it may not raise, or too long a time."""
+    """What is wrong with how the reader takes the bytes: an exception it may not raise, or a long time."""
     start = time.perf_counter()
     try:
         target.read(data)

@@ -135,7 +135,7 @@ class SimAlgebra:
         return Simulated(self._noisy(a.slots * b.slots, self._switching(shadow.level), shadow.scale), shadow)
 
     def apply(self, a: Simulated, transform: Transform, scale: float) -> Simulated:
-        """Linear map; each diagonal carries its encoding error, the rotations one key-switching error each."""
+        """Linear map; a diagonal carries its encoding error, a rotation its key-switching error."""
         self.ledger.transform(transform, a.shadow.level, self.slots)
         total = np.zeros(self.slots)
         for rotation, row in zip(transform.rotations, transform.diagonals, strict=True):

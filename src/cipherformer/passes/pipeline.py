@@ -42,7 +42,7 @@ CKKS_PASSES: tuple[tuple[str, Pass, str], ...] = (
     ("calibrate", lambda g, s: calibrate(g, s.samples, margin=s.margin), "calibrated"),
     ("approximate", lambda g, s: approximate(g, s.budget), "ckks.lowered"),
 )
-"""(name, pass, stage) from a captured graph to the CKKS dialect; `regions`, `pack`, `level`, `scale` follow."""
+"""(name, pass, stage) from captured to the CKKS dialect; `regions`, `pack`, `level`, `scale` follow."""
 
 
 def run_passes(graph: Graph, settings: Settings) -> Graph:

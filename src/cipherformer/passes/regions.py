@@ -200,7 +200,7 @@ def _size(inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]
 
 
 def _with_batch(inside: list[Node], batch: int) -> list[Node]:
-    """The same nodes for a batch: shapes written into the attributes get the batch instead of the leading 1."""
+    """The same nodes for a batch: shapes in attributes get the batch instead of the leading 1."""
     out = []
     for node in inside:
         shape = node.attrs.get("shape")

@@ -194,7 +194,7 @@ def _checked(x: NDArray[Any], spec: InputSpec) -> NDArray[np.float64]:
         raise DataError(
             f"values in [{value.min():.4g}, {value.max():.4g}]",
             where=spec.source,
-            why=f"the plan was calibrated for [{spec.low:.4g}, {spec.high:.4g}]; outside, polynomials explode",
+            why=f"the plan was calibrated for [{spec.low:.4g}, {spec.high:.4g}]; outside, values explode",
             fix="scale the input as in training, or calibrate on a wider sample and compile again",
         )
     return value

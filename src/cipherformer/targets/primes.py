@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from cipherformer.errors import ParameterError
 
+MAX_BITS = 50
+"""The engine's largest primes."""
+
 _WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 
 
@@ -34,10 +37,11 @@ def is_prime(n: int) -> bool:
 
 
 def _near(bits: int, step: int) -> Iterator[int]:
-    """Numbers = 1 mod step by distance from 2^bits, alternately below and above."""
+    """Numbers = 1 mod step by distance from 2^bits, alternately above and below, none of over MAX_BITS bits."""
     below, above = (1 << bits) + 1 - step, (1 << bits) + 1
     while below > 1 << (bits - 1):
-        yield above
+        if above.bit_length() <= MAX_BITS:
+            yield above
         yield below
         above, below = above + step, below - step
 

@@ -31,7 +31,7 @@ def make_context(target: CkksTarget, *, threads: int = 1, kernels: str = "auto")
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Turns the engine's refusal of bytes into a `FormatError`, or `KeyMismatchError` for other parameters."""
+    """Turns the refusal of bytes into a `FormatError`, or `KeyMismatchError` for other parameters."""
     try:
         yield
     except ValueError as error:

@@ -1,0 +1,103 @@
+"""Activations as polynomials on a stated interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cipherformer.approx import remez
+from cipherformer.approx.chebyshev import Series
+from cipherformer.errors import ModelError, ParameterError
+from cipherformer.nn import functional
+
+Name = Literal["gelu", "relu", "silu", "tanh"]
+MAX_DEGREE = 31
+
+
+def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(0.5 * x * (1.0 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2.0))))
+
+
+_FUNCTIONS = {
+    "gelu": _gelu,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "silu": lambda x: x / (1.0 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+def fit_activation(name: Name, degree: int, low: float, high: float) -> Series:
+    """The minimax polynomial of a named activation on [low, high] (erf form of GELU).
+
+    Coefficients that vanish by symmetry (GELU - x/2 is even) are exactly 0, and the degree is that of the last other.
+    """
+    if not 1 <= degree <= MAX_DEGREE:
+        raise ParameterError(f"a polynomial activation of degree {degree}", fix=f"use 1 .. {MAX_DEGREE}")
+    series = remez.minimax(_FUNCTIONS[name], low, high, degree)
+    floor = 1e-12 * max(abs(c) for c in series.coefficients)
+    coefficients = [c if abs(c) > floor else 0.0 for c in series.coefficients]
+    while len(coefficients) > 2 and coefficients[-1] == 0.0:
+        coefficients.pop()
+    return replace(series, coefficients=tuple(coefficients))
+
+
+class PolynomialActivation(nn.Module):
+    """A Chebyshev series on [low, high], elementwise; costs ceil(log2(degree + 1)) levels under encryption.
+
+    A range loss must keep its inputs inside the interval: outside, the polynomial grows like x^degree.
+
+    Args:
+        series: coefficients and interval, for example from `fit_activation`.
+        trainable: whether the coefficients are a parameter; `frozen` makes them constants again for export.
+    """
+
+    def __init__(self, series: Series, *, trainable: bool = False) -> None:
+        super().__init__()
+        self.series = series
+        self.coefficients: nn.Parameter | None = None
+        if trainable:
+            self.coefficients = nn.Parameter(torch.tensor(series.coefficients).float())
+
+    @classmethod
+    def fit(
+        cls, name: Name = "gelu", *, degree: int = 7, low: float, high: float, trainable: bool = False
+    ) -> PolynomialActivation:
+        """The minimax fit of a named activation."""
+        return cls(fit_activation(name, degree, low, high), trainable=trainable)
+
+    @property
+    def low(self) -> float:
+        """Left end of the interval."""
+        return self.series.low
+
+    @property
+    def high(self) -> float:
+        """Right end of the interval."""
+        return self.series.high
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, elementwise."""
+        if self.coefficients is None:
+            return functional.polynomial(x, self.series.coefficients, self.low, self.high)
+        if torch.compiler.is_exporting():
+            raise ModelError(
+                "exporting a trainable polynomial", fix="call train.freeze_polynomials(model) first"
+            )
+        return functional.polynomial(x, self.coefficients, self.low, self.high)
+
+    def frozen(self) -> PolynomialActivation:
+        """The same polynomial with constant coefficients (its `error` is unknown after training: NaN)."""
+        if self.coefficients is None:
+            return self
+        values = tuple(float(c) for c in self.coefficients.detach().double())
+        return PolynomialActivation(Series(values, self.low, self.high, math.nan))
+
+    def extra_repr(self) -> str:
+        """For printing."""
+        return f"degree={self.series.degree}, low={self.low:.4g}, high={self.high:.4g}"

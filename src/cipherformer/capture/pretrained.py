@@ -115,7 +115,7 @@ def _wrap(module: nn.Module, config: Any, name: str, tokens: int) -> Loaded:
         raise ModelError(
             f"a model of {module.main_input_name}", where=name, why="only images and text are supported"
         )
-    width = module.get_input_embeddings().embedding_dim  # type: ignore[operator, union-attr]
+    width = module.get_input_embeddings().embedding_dim  # type: ignore[operator]
     return Loaded(_Tensors(module, "inputs_embeds"), (torch.zeros(1, tokens, int(width)),), name)
 
 
@@ -128,4 +128,5 @@ class _Tensors(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.model(**{self._argument: x}, return_dict=True)
-        return out.logits if "logits" in out else out.last_hidden_state
+        result: Tensor = out.logits if "logits" in out else out.last_hidden_state
+        return result

@@ -30,7 +30,7 @@ def compare(paths: Sequence[Path]) -> list[Table]:
             measured += content
     tables = [_demos(demos)] if demos else []
     for suite in dict.fromkeys(record.suite for record in measured):
-        tables.append(_suite(suite, [record for record in measured if record.suite == suite]))
+        tables.append(suite_table(suite, [record for record in measured if record.suite == suite]))
     if not tables:
         raise DataError("no records in these files", where=", ".join(map(str, paths)))
     return tables
@@ -46,8 +46,8 @@ def _demos(demos: Mapping[str, DemoRecord]) -> Table:
     return Table("Demonstrations", ("", *(f">{name}" for name in demos)), tuple(rows))
 
 
-def _suite(suite: str, records: Sequence[BenchmarkRecord]) -> Table:
-    """A row a case and metric, a column a subject, and for each peer its value divided by ours."""
+def suite_table(suite: str, records: Sequence[BenchmarkRecord]) -> Table:
+    """A row a case and metric, a column a subject, for each peer its value divided by ours; `-` for none."""
     subjects = list(dict.fromkeys(record.subject for record in records))
     peers = [name for name in subjects if name != OWN] if OWN in subjects else []
     cells = {(r.case, r.metric, r.subject): r for r in records}  # the last record of a case counts
@@ -58,9 +58,9 @@ def _suite(suite: str, records: Sequence[BenchmarkRecord]) -> Table:
         ratios = []
         for peer in peers:
             other = cells.get((case, metric, peer))
-            ratios.append(f"{other.value / own.value:.2f}" if other and own and own.value else "")
+            ratios.append(f"{other.value / own.value:.2f}" if other and own and own.value else "-")
         texts = [
-            _value(metric, r.value) if r and r.unit in ("s", "B") else f"{r.value:.4g}" if r else ""
+            _value(metric, r.value) if r and r.unit in ("s", "B") else f"{r.value:.4g}" if r else "-"
             for r in found
         ]
         rows.append((case, metric, *texts, *ratios))

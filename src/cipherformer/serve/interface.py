@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherformer.plan.signature import Signature
+
 Log = Callable[[str, Mapping[str, Any]], None]
 """Takes one event of the server: its name and its facts (never a key, a query or an answer)."""
 
@@ -34,6 +36,12 @@ class PlanFacts:
     keys: tuple[str, ...]
     queries: int
     answers: int
+
+    @staticmethod
+    def of(signature: Signature) -> PlanFacts:
+        """The facts in a plan's signature."""
+        queries, answers = len(signature.inputs), len(signature.outputs)
+        return PlanFacts(signature.fingerprint, signature.parameters, signature.keys, queries, answers)
 
     def __post_init__(self) -> None:
         for digest in (self.fingerprint, self.parameters):

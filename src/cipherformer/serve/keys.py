@@ -68,7 +68,7 @@ def create(
     *,
     signature: str,
     parameters: str,
-    save_secret: Callable[[Path], None],
+    save_secret: Callable[[Path], object],
     evaluation_keys: Iterable[tuple[str, bytes]],
     on_key: Callable[[str, int], None] = lambda name, size: None,
 ) -> KeyFolder:
@@ -141,11 +141,10 @@ def load(folder: Path) -> KeyFolder:
     return KeyFolder(folder, manifest, signature)
 
 
-def _save_private(path: Path, save: Callable[[Path], None]) -> None:
-    """Lets `save` write a file that only its owner can read, and puts it in place when it is complete."""
+def _save_private(path: Path, save: Callable[[Path], object]) -> None:
+    """Lets `save` write a file in the folder (mode 0700), and puts it in place when it is complete."""
     aside = path.with_name(f".{path.name}.new")
     aside.unlink(missing_ok=True)
-    os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         save(aside)
         os.chmod(aside, 0o600)

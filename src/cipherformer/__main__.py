@@ -1,0 +1,5 @@
+"""`python -m cipherformer` is the same as `cipherformer`."""
+
+from cipherformer.cli import main
+
+main()

@@ -1,0 +1,132 @@
+"""What a MODEL argument may be, and the arrays that go with it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from cipherformer.capture.pretrained import Loaded
+
+HELP = """MODEL is a Python reference PACKAGE.MODULE:FACTORY, whose factory returns a torch module or the pair
+(module, example inputs), or a folder with a model saved by Hugging Face transformers."""
+
+
+def load_model(reference: str, *, shape: tuple[int, ...] | None, tokens: int) -> Loaded:
+    """Loads a model.
+
+    Args:
+        reference: `package.module:factory` or a folder.
+        shape: of the input, batch axis included; for a factory that gives no example inputs.
+        tokens: length of the sequence, for a text model in a folder.
+
+    Raises:
+        ModelError: if there is no such model, or its input is unknown.
+    """
+    try:
+        from cipherformer.capture import pretrained
+    except ImportError as error:
+        raise ModelError(
+            "PyTorch is not installed", why=str(error), fix="pip install 'cipherformer[torch]'"
+        ) from error
+    if Path(reference).is_dir():
+        return pretrained.from_folder(Path(reference), tokens=tokens)
+    return pretrained.from_value(_call(reference), name=reference, shape=shape)
+
+
+def _call(reference: str) -> Any:
+    module_name, _, attribute = reference.partition(":")
+    if not module_name or not attribute:
+        raise ModelError(
+            "this is neither a folder nor PACKAGE.MODULE:FACTORY",
+            where=reference,
+            fix="write for example my_package.models:build, or the path of a folder with config.json",
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(
+            0, os.getcwd()
+        )  # like `python -m`: the user's own modules stand in the working folder
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        fix = "check the spelling, and that the module can be imported from here"
+        raise ModelError("cannot import the model", where=reference, why=str(error), fix=fix) from error
+    if not callable(value):
+        raise ModelError("this is not a function that returns a model", where=reference)
+    try:
+        return value()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ModelError("the factory of the model failed", where=reference, why=why) from error
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Reads numbers from a `.npy` file (under the name "") or a `.npz` file.
+
+    Raises:
+        DataError: if the file is something else.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"": np.asarray(content, dtype=np.float64)}
+        with content:
+            return {name: np.asarray(content[name], dtype=np.float64) for name in content.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        fix = "save it with numpy.save(path, array)"
+        raise DataError(
+            "cannot read numbers from this file", where=str(path), why=str(error), fix=fix
+        ) from error
+
+
+def read_samples(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, NDArray[np.float64]]]:
+    """Reads inputs of a model.
+
+    Args:
+        path: a `.npy` file for a model of one input, or a `.npz` file with an array for each input. An array is
+            [n, *shape[1:]], or one input.
+        shapes: of the model's inputs, with a leading batch axis of size 1.
+
+    Returns:
+        n inputs, each {input name: array of its shape}.
+
+    Raises:
+        DataError: if the file does not fit the model.
+    """
+    arrays = read_arrays(path)
+    if len(arrays) == 1 and len(shapes) == 1:
+        arrays = dict(zip(shapes, arrays.values(), strict=True))
+    if set(arrays) != set(shapes):
+        why = f"the model takes {', '.join(shapes)}; the file has {', '.join(arrays) or 'nothing'}"
+        raise DataError(
+            "not one array for each input", where=str(path), why=why, fix="save them with numpy.savez"
+        )
+    parts = {name: _split(arrays[name], shape, str(path)) for name, shape in shapes.items()}
+    if len({len(part) for part in parts.values()}) != 1:
+        raise DataError("not the same number of samples for each input", where=str(path))
+    return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+
+
+def _split(array: NDArray[np.float64], shape: tuple[int, ...], where: str) -> list[NDArray[np.float64]]:
+    if array.shape == shape[1:]:
+        array = array[None]
+    if array.shape[1:] != shape[1:] or not len(array):
+        raise DataError(
+            f"an array of shape {list(array.shape)}",
+            where=where,
+            why=f"the model takes {list(shape)}",
+            fix=f"give an array of shape [n, {', '.join(map(str, shape[1:]))}]",
+        )
+    return [array[i : i + 1] for i in range(len(array))]

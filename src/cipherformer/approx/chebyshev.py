@@ -94,5 +94,11 @@ def fit(function: Function, low: float, high: float, degree: int) -> Series:
     values = function(0.5 * (low + high) + 0.5 * (high - low) * np.cos(angles))
     coefficients = (2.0 / count) * np.cos(np.outer(np.arange(count), angles)) @ values
     coefficients[0] *= 0.5
-    as_floats = tuple(float(c) for c in coefficients)
-    return Series(as_floats, low, high, error_on_grid(function, as_floats, low, high))
+    return series(function, coefficients, low, high)
+
+
+def series(function: Function, coefficients: NDArray[Any], low: float, high: float) -> Series:
+    """The series with its error measured; coefficients that are rounding noise become 0: parity shows."""
+    noise = 1e-14 * float(np.max(np.abs(coefficients)))
+    cleaned = tuple(float(c) if abs(c) > noise else 0.0 for c in coefficients)
+    return Series(cleaned, low, high, error_on_grid(function, cleaned, low, high))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherformer.approx.chebyshev import Function, Series, check_interval, error_on_grid, fit, grid
+from cipherformer.approx.chebyshev import Function, Series, check_interval, fit, grid, series
 
 
 def minimax(function: Function, low: float, high: float, degree: int, *, rounds: int = 40) -> Series:
@@ -31,11 +31,10 @@ def minimax(function: Function, low: float, high: float, degree: int, *, rounds:
     for _ in range(rounds):
         signs = (-1.0) ** np.arange(degree + 2)
         solution = np.linalg.solve(np.column_stack([basis[reference], signs]), target[reference])
-        coefficients = tuple(float(c) for c in solution[:-1])
         residual = target - basis @ solution[:-1]
         worst = float(np.max(np.abs(residual)))
         if worst < best.error:
-            best = Series(coefficients, low, high, error_on_grid(function, coefficients, low, high))
+            best = series(function, solution[:-1], low, high)
         exchanged = _alternating_extremes(residual, degree + 2)
         if worst <= 1.001 * abs(solution[-1]) or len(exchanged) < degree + 2:
             break

@@ -136,7 +136,7 @@ def _foreign(program: ExportedProgram) -> set[Any]:
 
 @contextmanager
 def evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without torch's fused attention, which exports as one opaque op; restored afterwards."""
+    """Evaluation mode, without torch's fused attention, which exports as one op; restored afterwards."""
     modes = {m: m.training for m in module.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
     module.eval()

@@ -101,7 +101,7 @@ class Importer:
             return self._stand_in(node.meta.get("val"))
 
     def _stand_in(self, like: Any) -> Any:
-        """A fresh secret of the same shape, so that later obstacles are found too; such a graph is never kept."""
+        """A fresh secret of the same shape, to find later obstacles too; such a graph is never kept."""
         if isinstance(like, (list, tuple)):
             return tuple(map(self._stand_in, like))
         shape = tuple(int(s) for s in like.shape) if isinstance(like, Tensor) else ()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.approx.choose import fit_to_error
-from cipherformer.errors import CompileError
+from cipherformer.errors import CompileError, LimitError
 from cipherformer.ops.spec import (
     UNARY,
     Array,
@@ -64,6 +64,12 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
         kind = build.type_of(inputs[0])
         if kind.low is None or kind.high is None:
             raise CompileError(f"{name} is lowered before calibration")
+        if name == "inverse_sqrt" and kind.low <= 0.0:
+            raise LimitError(
+                "the operand of an inverse square root can be zero or negative",
+                why=f"it lies in [{kind.low:.4g}, {kind.high:.4g}]",
+                fix="add a positive epsilon to it",
+            )
         series = fit_to_error(
             lambda x: function(x, attrs),
             kind.low,
@@ -86,6 +92,7 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
         lowerings=MappingProxyType({"ckks": Lowering(lower, needs_range=True)}),
         fix="replace it by a polynomial activation, or shrink its input range by training with a range loss",
         elementwise=True,
+        positive=name == "inverse_sqrt",
     )
 
 

@@ -108,5 +108,6 @@ OPS = (
         work=_reciprocal_work,
         affine=never_affine,
         error=_reciprocal_error,
+        positive=True,
     ),
 )

@@ -119,6 +119,7 @@ class Primitive:
         work: scalar multiplications.
         affine: whether the result is affine in the secret operands, given which operands are secret.
         error: bound of |lowered - reference| / |reference|, from the attributes.
+        positive: True if the operand must be positive; calibration then keeps its range so.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Primitive:
     work: Work = elements
     affine: Affine = always_affine
     error: Callable[[Attrs], float] | None = None
+    positive: bool = False
 
 
 def leaf(name: str, formula: str) -> Primitive:
@@ -216,6 +218,7 @@ class Composite:
         work: scalar operations of the reference, roughly.
         affine: as for `Primitive`.
         elementwise: True for a function of one number; then `reference` serves to fit it.
+        positive: as for `Primitive`.
     """
 
     name: str
@@ -229,6 +232,7 @@ class Composite:
     work: Work = elements
     affine: Affine = never_affine
     elementwise: bool = False
+    positive: bool = False
 
 
 Op = Primitive | Composite

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.graph import Node
+from cipherformer.graph.move import reshaped_factor
 from cipherformer.graph.rewrite import GraphBuilder
-from cipherformer.ops.spec import numbers
+from cipherformer.ops.spec import integers, numbers
 
 _MOVES = ("reshape", "permute", "expand", "slice", "sum", "mean", "avg_pool2d")
 
@@ -45,7 +46,20 @@ def absorb(
             return _into_layer(build, node, op, along)
     if op == "mul" and factor.size == 1:
         return scaled(build, uses, name, float(factor.reshape(())))
-    return None
+    if node.op not in ("permute", "reshape"):
+        return None
+    source = build.type_of(node.inputs[0]).shape
+    earlier = _before_move(node, source, factor.reshape((1,) * (len(shape) - factor.ndim) + factor.shape))
+    moved = None if earlier is None else absorb(build, uses, op, node.inputs[0], earlier, source)
+    return None if moved is None else build.emit_named(node.name, node.op, (moved,), node.attrs)
+
+
+def _before_move(node: Node, source: tuple[int, ...], factor: NDArray[Any]) -> NDArray[Any] | None:
+    """The factor that does in front of a permute or reshape what this one does behind it."""
+    if node.op == "permute":
+        return factor.transpose(np.argsort(integers(node.attrs, "dims")))
+    shape = reshaped_factor(node.type.shape, source, factor.shape)
+    return None if shape is None else factor.reshape(shape)
 
 
 def _public_weight(build: GraphBuilder, node: Node) -> bool:

@@ -12,6 +12,7 @@ from cipherformer.errors import DataError, ModelError
 from cipherformer.graph import Graph, Node
 from cipherformer.graph.evaluate import evaluate
 from cipherformer.graph.rewrite import replace_nodes
+from cipherformer.ops import OPS
 from cipherformer.ops.spec import integer
 
 Samples = Iterable[Mapping[str, NDArray[Any]]]
@@ -42,7 +43,7 @@ def calibrate(graph: Graph, samples: Samples, *, margin: float = 0.1, lowered: b
     if not seen:
         raise DataError("no samples to calibrate on", fix="give at least one typical input, better a hundred")
     floors = lower_bounds(graph)
-    divisors = {name for node in graph.nodes if node.op == "reciprocal" for name in node.inputs}
+    divisors = {name for node in graph.nodes if OPS[node.op].positive for name in node.inputs}
     ranges: dict[str, tuple[float, float]] = {}
     for node in graph.nodes:
         if node.type.secret:

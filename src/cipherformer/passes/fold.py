@@ -7,6 +7,8 @@ layer in front.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cipherformer.errors import CompileError
 from cipherformer.graph import Graph, Node
 from cipherformer.graph.rewrite import GraphBuilder, rebuilt
@@ -57,9 +59,9 @@ def _backward(graph: Graph) -> Graph:
     """Give scales and shifts by constants to the linear layer in front, where nothing else reads it."""
     build = GraphBuilder(graph.name)
     names: dict[str, str] = {}
-    readers = {name: len(nodes) for name, nodes in graph.consumers().items()}
-    for name in graph.outputs:
-        readers[name] += 1
+    readers = Counter(graph.outputs)
+    for node in graph.nodes:
+        readers.update(node.inputs)
     uses: dict[str, int] = {}
     for node in graph.nodes:
         build.origin = node.origin

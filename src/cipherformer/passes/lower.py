@@ -7,10 +7,13 @@ from cipherformer.graph import Graph, Node
 from cipherformer.graph.move import through
 from cipherformer.graph.rewrite import GraphBuilder, rebuilt
 from cipherformer.ops import OPS, Composite, ErrorBudget
+from cipherformer.passes.fold import fold
 
 
 def lower(graph: Graph, *, target: str = "ckks") -> Graph:
     """Only primitives and elementwise composites remain; the latter wait for their ranges (`approximate`).
+
+    What the lowerings bring in (1/L, epsilon, masks) is folded again.
 
     Raises:
         ModelError: composites that the target cannot do, all of them, each with its fix.
@@ -33,7 +36,7 @@ def lower(graph: Graph, *, target: str = "ckks") -> Graph:
             names[node.name] = op.lowerings[target].emit(build, inputs, node.attrs, ErrorBudget())
         else:
             names[node.name] = build.copy(graph, node, inputs)
-    return defer_normalisers(rebuilt(graph, build, names))
+    return fold(defer_normalisers(rebuilt(graph, build, names)))
 
 
 def unsupported(graph: Graph, target: str) -> list[Node]:

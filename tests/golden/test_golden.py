@@ -1,0 +1,15 @@
+"""The text of three tiny graphs, captured and lowered. To accept a change: see `regenerate.py`."""
+
+from __future__ import annotations
+
+import pytest
+from models import SHAPES
+from regenerate import FOLDER, texts
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_text_is_golden(name: str):
+    for file, text in texts(name).items():
+        assert text == (FOLDER / file).read_text(), f"{file} differs: run tests/golden/regenerate.py"

@@ -25,6 +25,9 @@ from cipherformer.passes.place import ELEMENTWISE, Product
 from cipherformer.passes.regions import Region, Term
 
 Array = NDArray[np.float64]
+MAX_COPIES = 4
+"""Most ciphertexts that one input is spread over for one reader."""
+
 DIAGONAL = 0.02
 """Cost of one more diagonal against one rotation, for choosing between layouts only."""
 
@@ -221,7 +224,8 @@ def _pack_affine(p: _Packer, r: Region) -> None:
         return
     targets = [demand] if demand is not None else place.candidates(r, known, p.slot_bits)
     plans = [
-        (layout, [_map_term(p, t, reduced.get(t.source), layout) for t in r.terms]) for layout in targets
+        (layout, [m for t in r.terms for m in _map_term(p, t, reduced.get(t.source), layout)])
+        for layout in targets
     ]
     if demand is None and r.name in p.outputs:
         plans += _folded(p, r, reduced)
@@ -229,8 +233,8 @@ def _pack_affine(p: _Packer, r: Region) -> None:
     layout = Layout(r.shape, _common_bits([m.bits for m in maps]))
     terms = []
     inputs = []
-    for m in maps:
-        key = f"{r.name}.{m.source}"
+    for i, m in enumerate(maps):
+        key = f"{r.name}.{i}"
         source = m.source if m.packing is None else _input_step(p, m, key)
         p.transforms[key] = linear.make_transform(key, m.routes.diagonals(), layout.slots)
         terms.append(TermStep(len(inputs), m.pre, key, m.post))
@@ -327,44 +331,49 @@ def _rotation_cost(rotations: Sequence[int], slots: int) -> float:
 
 def _map_term(
     p: _Packer, term: Term, reduced: tuple[Array, Layout, tuple[int, ...]] | None, target: Layout
-) -> _Map:
+) -> list[_Map]:
     """Diagonals for one term into a given layout. `reduced` is None for a graph input."""
     if reduced is None:
         return _spread(p, term, target)
     matrix, layout, pre = reduced
     moved = linear.routes(linear.Triplets.of(matrix), layout, target)
     cost = len(pre) + _rotation_cost(moved.rotations(), layout.slots)
-    return _Map(term.source, pre, moved, (), cost, target.bits)
+    return [_Map(term.source, pre, moved, (), cost, target.bits)]
 
 
-def _spread(p: _Packer, term: Term, target: Layout) -> _Map:
-    """An input packed so that one product and a rotate-and-sum give M x.
+def _spread(p: _Packer, term: Term, target: Layout) -> list[_Map]:
+    """An input packed so that products and a rotate-and-sum give M x, without a rotation of the input.
 
-    Slot (u, t) holds the u-th input element that row D(t) of M reads, u standing on slot bits that the
-    target does not use: holes, and the replicated run on top. Falls back to row-major and diagonals if there
-    are too few.
+    Slot (u, t) holds the u-th input element that row D(t) of M reads, u standing on slot bits that the target
+    does not use: holes, and the replicated run on top. What does not fit goes to further ciphertexts, at most
+    `MAX_COPIES`; beyond that the input is packed row-major and mapped by diagonals.
     """
     triplets = linear.Triplets.of(term.matrix)
-    need = axis_bits(max(triplets.widest, 1))
-    free = [i for i, bit in enumerate(target.bits) if bit == HOLE or i >= target.occupied][:need]
-    if len(free) < need:
+    unused = [i for i, bit in enumerate(target.bits) if bit == HOLE or i >= target.occupied]
+    free = unused[: axis_bits(max(triplets.widest, 1))]
+    copies = -(-triplets.widest // (1 << len(free)))
+    if copies > MAX_COPIES:
         region = p.regions[term.source]
         source = row_major(region.shape, p.slot_bits)
         moved = linear.routes(triplets, source, target)
         cost = _rotation_cost(moved.rotations(), source.slots) + 2
-        return _Map(term.source, (), moved, (), cost, target.bits, source.slot_map())
+        return [_Map(term.source, (), moved, (), cost, target.bits, source.slot_map())]
     opened = [REPLICATED if i in free else bit for i, bit in enumerate(target.bits)]
     row = Layout(target.shape, tuple(opened)).slot_map()
     t = np.nonzero(row >= 0)[0]
-    u = sum(((t >> i) & 1) << k for k, i in enumerate(free))
-    entry = triplets.start[row[t]] + u
-    inside = entry < triplets.start[row[t] + 1]
-    t, entry = t[inside], entry[inside]
-    packing = np.full(target.slots, -1, dtype=np.int64)
-    packing[t] = triplets.column[entry]
-    weights = linear.Routes(target.slots, t, np.zeros(len(t), dtype=np.int64), triplets.weight[entry])
+    u = sum(((t >> i) & 1) << k for k, i in enumerate(free)) + np.zeros_like(t)
     post, _ = sum_bits(target.bits, free)
-    return _Map(term.source, (), weights, post, need + DIAGONAL, target.bits, packing)
+    out = []
+    for copy in range(copies):
+        entry = triplets.start[row[t]] + u + (copy << len(free))
+        inside = entry < triplets.start[row[t] + 1]
+        packing = np.full(target.slots, -1, dtype=np.int64)
+        packing[t[inside]] = triplets.column[entry[inside]]
+        still = np.zeros(int(inside.sum()), dtype=np.int64)
+        weights = linear.Routes(target.slots, t[inside], still, triplets.weight[entry[inside]])
+        cost = DIAGONAL + (len(free) if copy == 0 else 1.0)
+        out.append(_Map(term.source, (), weights, post, cost, target.bits, packing))
+    return out
 
 
 def _folded(
@@ -393,9 +402,8 @@ def _folded(
             source, pre, _weights(matrix, layout, place_of), post, len(pre) + len(post), after
         )
     target = Layout(r.shape, _common_bits([m.bits for m in maps.values()]))
-    rest = [_spread(p, t, target) for t in r.terms if t.source not in reduced]
-    ordered = {m.source: m for m in [*maps.values(), *rest]}
-    return [(target, [ordered[t.source] for t in r.terms])]
+    rest = [m for t in r.terms if t.source not in reduced for m in _spread(p, t, target)]
+    return [(target, [*maps.values(), *rest])]
 
 
 def _weights(matrix: Array, layout: Layout, place_of: Mapping[int, Bit]) -> linear.Routes:

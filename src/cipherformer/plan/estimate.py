@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from cipherformer.kernels.count import Ledger
-from cipherformer.plan.plan import Plan
 from cipherformer.plan.signature import Signature
 from cipherformer.targets.ckks import CkksTarget
 from cipherformer.targets.prices import PriceTable, work_of
+
+if TYPE_CHECKING:
+    from cipherformer.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ def seconds_of(
     out: Counter[tuple[str, str]] = Counter()
     for op, count in ledger.counts.items():
         work = work_of(op, len(target.special_moduli), target.digit_size)
-        out[op.step, op.primitive] += prices.seconds(work, target.log_n, threads) * count  # type: ignore[assignment]
+        out[op.step, op.primitive] += prices.seconds(work, target.log_n, threads) * count  # type:
+        ignore[assignment]
     return out
 
 
@@ -80,3 +84,31 @@ def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> 
         bytes_up=sum(t.ciphertext_bytes(i.level, seeded=True) for i in plan.signature.inputs),
         bytes_down=sum(t.ciphertext_bytes(o.level) for o in plan.signature.outputs),
     )
+
+
+def summarise(plan: Plan, threads: int = 2) -> dict[str, Any]:
+    """What people ask of a plan first, as JSON values: levels, keys, security, seconds, memory, bytes."""
+    cost = estimate(plan, threads=threads)
+    t = plan.target
+    operations: Counter[str] = Counter()
+    for op, count in plan.ledger.counts.items():
+        operations[op.primitive] += count
+    return {
+        "model": plan.name,
+        "ring": f"N = 2^{t.log_n}, {len(t.moduli)} + {len(t.special_moduli)} primes, {t.digits(t.levels)} digits",
+        "security_bits": t.security_bits,
+        "log_qp": round(t.log_qp, 1),
+        "levels": plan.levels,
+        "rotations": sum(
+            count * (op.babies + op.giants + (op.primitive == "rotation"))
+            for op, count in plan.ledger.counts.items()
+        ),
+        "keys": len(plan.signature.keys),
+        "predicted_seconds": cost.seconds,
+        "predicted_rms_error": plan.predicted_rms_error,
+        "bytes_up": cost.bytes_up,
+        "bytes_down": cost.bytes_down,
+        "key_bytes": cost.key_upload_bytes,
+        "memory_bytes": cost.key_bytes + cost.plan_bytes,
+        "operations": dict(operations),
+    }

@@ -21,6 +21,7 @@ from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.plan import serial
+from cipherformer.plan.estimate import summarise
 from cipherformer.plan.signature import InputSpec, OutputSpec, Signature
 from cipherformer.targets.ckks import CkksTarget
 
@@ -117,6 +118,14 @@ class Plan:
             h.update(f"{key}:{array.dtype.str}:{array.shape};".encode())
             h.update(array.tobytes())
         return h.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """Levels, keys, security, predicted seconds, memory and bytes, as JSON values."""
+        return summarise(self)
+
+    def text(self) -> str:
+        """One line a step: levels, kernel, operands, layout (slot bits, lowest first), origin."""
+        return "".join(serial.step_line(s, self.transforms) + "\n" for s in self.steps)
 
     def save(self, folder: str | Path) -> Path:
         """Write `plan.json` and `arrays.npz` (the server's copy: it holds the weights)."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import log2
 from typing import Any
 
+from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.layout import Layout
 from cipherformer.kernels.step import Step, TermStep
 from cipherformer.targets.ckks import CkksTarget
@@ -65,4 +67,31 @@ def step_from_dict(d: Mapping[str, Any]) -> Step:
         level_in=int(d["level_in"]),
         level=int(d["level"]),
         scale=float(d["scale"]),
+    )
+
+
+def step_line(s: Step, transforms: Mapping[str, Transform]) -> str:
+    """A step as one stable line of text."""
+    details = []
+    for t in s.terms:
+        if t.transform:
+            m = transforms[t.transform]
+            shape = f"{len(m.rotations)}x{m.diagonals.shape[1]}"
+            details.append(f"{s.inputs[t.source]}*[{shape}, {len(m.babies)}+{len(m.giants)} steps]")
+        if t.pre or t.post:
+            details.append(f"sum{list(t.pre + t.post)}")
+    if s.sums:
+        details.append(f"sum{list(s.sums)}")
+    if s.kernel == "polynomial":
+        details.append(f"degree {len(s.coefficients) - 1} on [{s.interval[0]:.4g}, {s.interval[1]:.4g}]")
+    if s.kernel == "reciprocal":
+        details.append(f"{len(s.relaxations)} steps on [{s.interval[0]:.4g}, {s.interval[1]:.4g}]")
+    if s.kernel == "power":
+        details.append(f"^{s.exponent}")
+    scale = f" 2^{log2(s.scale):.2f}" if s.scale > 0 else ""
+    return (
+        f"{s.level_in:>2} -> {s.level:>2}{scale}  {s.name} = {s.kernel}({', '.join(s.inputs)})"
+        f" {' '.join(details)}".rstrip()
+        + f"  <{s.layout}>"
+        + (f"  @ {s.origin}" if s.origin else "")
     )

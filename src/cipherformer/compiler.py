@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.backends import ckks_sim
-from cipherformer.errors import LimitError, ParameterError
+from cipherformer.errors import DataError, LimitError, ParameterError
 from cipherformer.graph import Graph
 from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow
 from cipherformer.kernels.run import execute
@@ -59,6 +59,49 @@ class _Candidate:
     steps: tuple[Step, ...]
     target: CkksTarget
     seconds: float
+
+
+def compile_ckks(
+    model: Graph | Any,
+    samples: NDArray[Any] | Sequence[Any],
+    *,
+    name: str = "",
+    options: Options | None = None,
+) -> Plan:
+    """Compile a model for CKKS.
+
+    Args:
+        model: a torch module in evaluation mode, or a captured graph.
+        samples: typical inputs, for the ranges: an array [n, ...], or a sequence of arrays as the model
+            takes them (leading batch axis 1), or of mappings from input name to such arrays.
+        name: of the plan; the module's class name by default.
+        options: see `Options`.
+
+    Raises:
+        DataError: no samples.
+        ModelError: operations that cannot be made private.
+        LimitError: too many levels, slots, or iterations; the message says where and what helps.
+    """
+    if len(samples) == 0:
+        raise DataError("no samples", fix="give typical inputs: the plan's ranges come from them")
+    if isinstance(samples, np.ndarray):
+        samples = [x[None] for x in samples]
+    first = samples[0]
+    if isinstance(model, Graph):
+        graph = model
+    else:
+        from cipherformer.capture import capture_arrays
+
+        shapes = [np.asarray(v) for v in (first.values() if isinstance(first, Mapping) else [first])]
+        graph = capture_arrays(model, shapes, name=name)
+    inputs = graph.inputs
+    given = [
+        sample
+        if isinstance(sample, Mapping)
+        else {inputs[0].name: np.asarray(sample, dtype=np.float64).reshape(inputs[0].type.shape)}
+        for sample in samples
+    ]
+    return compile_graph(graph, given, options)
 
 
 def compile_graph(
@@ -206,8 +249,3 @@ def _count(packed: Packed, steps: Sequence[Step], target: CkksTarget) -> Ledger:
 
     execute(algebra, steered, packed.transforms, packed.vectors, inputs, packed.outputs, enter)
     return algebra.ledger
-
-
-def reference(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """The plaintext polynomial model's answer: what the encrypted run computes, in float64, without noise."""
-    return ckks_sim.reference(plan, x)

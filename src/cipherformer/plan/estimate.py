@@ -95,7 +95,8 @@ def summarise(plan: Plan, threads: int = 2) -> dict[str, Any]:
         operations[op.primitive] += count
     return {
         "model": plan.name,
-        "ring": f"N = 2^{t.log_n}, {len(t.moduli)} + {len(t.special_moduli)} primes, {t.digits(t.levels)} digits",
+        "ring": f"N = 2^{t.log_n}",
+        "primes": f"{len(t.moduli)} + {len(t.special_moduli)} special, {t.digits(t.levels)} digits",
         "security_bits": t.security_bits,
         "log_qp": round(t.log_qp, 1),
         "levels": plan.levels,

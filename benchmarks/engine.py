@@ -7,23 +7,28 @@ of the subjects alternate, so that a noisy neighbour hits all of them; the media
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 
-from benchmarks import records, report
+from benchmarks import report
 from benchmarks.peers.client import Runner, RunnerError
 from benchmarks.peers.environments import Subject, own, peers
 from benchmarks.sets import SETTINGS, Setting
+from cipherformer.cli.output import print_table
+from cipherformer.report import schema
+from cipherformer.report.compare import suite_table
+from cipherformer.report.machine import machine, today
 
 
 @dataclass
 class Run:
     """What a run of the benchmark found: records, and why cells are empty."""
 
-    records: list[records.Record] = field(default_factory=list)
+    records: list[schema.BenchmarkRecord] = field(default_factory=list)
     reasons: dict[str, list[str]] = field(default_factory=dict)
 
     def why(self, subject: str, reason: str) -> None:
@@ -88,7 +93,7 @@ def measure(
 
 def _record(
     setting: Setting, operation: str, runner: Runner, times: list[float], threads: int
-) -> records.Record:
+) -> schema.BenchmarkRecord:
     parameters = {
         "log_n": setting.log_n,
         "limbs": setting.limbs,
@@ -96,15 +101,16 @@ def _record(
         "fastest": min(times),
         **runner.parameters,
     }
-    return records.Record(
+    return schema.BenchmarkRecord(
         suite="engine", case=setting.case(operation), subject=runner.subject.name, version=runner.version,
         metric="seconds", value=median(times), unit="s", threads=threads, parameters=parameters,
-        machine=records.machine(), date=records.today(),
+        machine=machine(), date=today(),
     )  # fmt: skip
 
 
 def main() -> None:
-    options, console, run = arguments(), Console(), Run()
+    options, run = arguments(), Run()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     subjects = [own()]
     if options.peers:
         for peer in peers(options.openfhe_python):
@@ -115,14 +121,14 @@ def main() -> None:
     for setting, operations in selected(options.case):
         with console.status(f"N = 2^{setting.log_n}, {setting.limbs} primes"):
             measure(setting, operations, subjects, options, run)
-    console.print(report.table(run.records, [subject.name for subject in subjects]))
+    print_table(console, suite_table("engine", run.records))
     for name, reasons in run.reasons.items():
         for reason in reasons:
             console.print(f"- {name}: {reason}", highlight=False)
     for line in report.roofline(run.records):
         console.print(line, highlight=False)
     if options.json:
-        records.write(options.json, run.records)
+        schema.write(options.json, run.records)
 
 
 if __name__ == "__main__":

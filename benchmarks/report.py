@@ -1,4 +1,4 @@
-"""Records as a table with ratios, and a roofline for the key switch."""
+"""A roofline for the key switch: how far it is from the time that its memory traffic alone takes."""
 
 from __future__ import annotations
 
@@ -6,45 +6,11 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from rich.table import Table
 
-from benchmarks.records import Record
 from benchmarks.sets import SETTINGS
-
-OWN = "cipherformer"
-
-
-def duration(seconds: float) -> str:
-    """Three digits in the unit that fits."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"
-
-
-def cells(records: Sequence[Record], subjects: Sequence[str]) -> list[list[str]]:
-    """One row a case: its name, our time, and every peer's time with ours divided by it."""
-    values = {(r.case, r.subject): r.value for r in records}
-    rows = []
-    for case in dict.fromkeys(r.case for r in records):
-        own = values.get((case, OWN))
-        row = [case, duration(own) if own else "-"]
-        for peer in subjects[1:]:
-            other = values.get((case, peer))
-            ratio = f" ({own / other:.2f})" if own and other else ""
-            row.append(duration(other) + ratio if other else "-")
-        rows.append(row)
-    return rows
-
-
-def table(records: Sequence[Record], subjects: Sequence[str]) -> Table:
-    """The table for a terminal."""
-    grid = Table(title="median time of one call (in brackets: ours divided by it)")
-    for index, name in enumerate(["case", *subjects]):
-        grid.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0)
-    for row in cells(records, subjects):
-        grid.add_row(*row)
-    return grid
+from cipherformer.report.compare import OWN
+from cipherformer.report.schema import BenchmarkRecord
+from cipherformer.report.table import show_bytes, show_seconds
 
 
 def bandwidth() -> float:
@@ -58,23 +24,20 @@ def bandwidth() -> float:
     return data.nbytes / min(times)
 
 
-def roofline(records: Sequence[Record]) -> list[str]:
-    """How far a key switch is from the time that reading its key from memory takes at least.
+def roofline(records: Sequence[BenchmarkRecord]) -> list[str]:
+    """A line for each rotation and product that was measured.
 
-    The key holds 2 * dnum polynomials of `limbs + special` residues of 8 bytes.
+    The key holds 2 * dnum polynomials of `limbs + special` residues of 8 bytes, and every call reads it once.
     """
     own = {r.case: r.value for r in records if r.subject == OWN}
     rows = [(s, s.case(op)) for s in SETTINGS for op in ("rotate", "multiply") if s.case(op) in own]
     if not rows:
         return []
     speed = bandwidth()
-    lines = [f"roofline: one thread reads {speed / 1e9:.1f} GB/s here"]
+    lines = [f"roofline: one thread reads {show_bytes(speed)}/s here"]
     for setting, case in rows:
         size = 2 * setting.dnum * (setting.limbs + len(setting.special)) * (8 << setting.log_n)
-        floor = size / speed
-        share = floor / own[case]
-        lines.append(
-            f"  {case}: key {size / 1e6:.1f} MB, read in {duration(floor)}, {share:.0%} of the call; "
-            f"the rest is arithmetic"
-        )
+        share = size / speed / own[case]
+        lines.append(f"  {case}: reading its key ({show_bytes(size)}) takes {show_seconds(size / speed)}, "
+                     f"{share:.0%} of the call; the rest is arithmetic")  # fmt: skip
     return lines

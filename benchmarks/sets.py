@@ -57,7 +57,7 @@ class Setting:
 
 
 SETTINGS = (
-    Setting(13, 3, (50,), OPERATIONS + MATRIX),
+    Setting(13, 3, (50,), OPERATIONS + MATRIX, first_bits=45),
     Setting(14, 6, (50,) * 2, OPERATIONS + MATRIX),
     Setting(15, 15, (45,) * 5, OPERATIONS),
     Setting(15, 8, (48,) * 3, MATRIX),

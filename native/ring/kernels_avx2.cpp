@@ -1,19 +1,185 @@
 #if defined(__AVX2__) && defined(__FMA__)
 
+// The kernels that go element by element, four lanes, and the table of the path.
+#include "ring/avx2.hpp"
+#include "ring/chacha.hpp"
 #include "ring/paths.hpp"
-#include "ring/transforms_avx2.hpp"
+#include "ring/portable.hpp"
+#include "ring/real_avx2.hpp"
 
 namespace cipherformer {
+namespace avx2 {
+namespace {
+
+// How much of n residues whole vectors cover; the portable kernels take the rest.
+constexpr std::size_t whole(std::size_t n) { return n & ~std::size_t{3}; }
+
+Word broadcast(u64 x) { return _mm256_set1_epi64x(static_cast<long long>(x)); }
+
+void add(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q) {
+    const Word p = broadcast(q.value);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) {
+        const Word sum = _mm256_add_epi64(load(a + i), load(b + i));
+        store(out + i, _mm256_sub_epi64(sum, _mm256_andnot_si256(_mm256_cmpgt_epi64(p, sum), p)));
+    }
+    portable::add(out + end, a + end, b + end, n - end, q);
+}
+
+void add_scalar(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q) {
+    const Word p = broadcast(q.value), term = broadcast(c);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) {
+        const Word sum = _mm256_add_epi64(load(a + i), term);
+        store(out + i, _mm256_sub_epi64(sum, _mm256_andnot_si256(_mm256_cmpgt_epi64(p, sum), p)));
+    }
+    portable::add_scalar(out + end, a + end, c, n - end, q);
+}
+
+void sub(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q) {
+    const Word p = broadcast(q.value), zero = _mm256_setzero_si256();
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) {
+        const Word difference = _mm256_sub_epi64(load(a + i), load(b + i));
+        store(out + i, _mm256_add_epi64(difference, _mm256_and_si256(_mm256_cmpgt_epi64(zero, difference), p)));
+    }
+    portable::sub(out + end, a + end, b + end, n - end, q);
+}
+
+void neg(u64* out, const u64* a, std::size_t n, const Modulus& q) {
+    const Word p = broadcast(q.value), zero = _mm256_setzero_si256();
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) {
+        const Word x = load(a + i);
+        store(out + i, _mm256_andnot_si256(_mm256_cmpeq_epi64(x, zero), _mm256_sub_epi64(p, x)));
+    }
+    portable::neg(out + end, a + end, n - end, q);
+}
+
+// |product| <= (1/2 + 3/8) p.
+void mul(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4)
+        store(out + i, from_centred(mul(load_real(a + i), load_real(b + i), f), f));
+    portable::mul(out + end, a + end, b + end, n - end, q);
+}
+
+void mul_add(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4)
+        store_residue(out + i, add(mul(load_real(a + i), load_real(b + i), f), load_real(out + i)), f);
+    portable::mul_add(out + end, a + end, b + end, n - end, q);
+}
+
+void mul_scalar(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const Twiddle factor(c, q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) store(out + i, from_centred(mul(load_real(a + i), factor, f), f));
+    portable::mul_scalar(out + end, a + end, c, n - end, q);
+}
+
+void mul_scalar_add(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const Twiddle factor(c, q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4)
+        store_residue(out + i, add(mul(load_real(a + i), factor, f), load_real(out + i)), f);
+    portable::mul_scalar_add(out + end, a + end, c, n - end, q);
+}
+
+void sub_mul_scalar(u64* out, const u64* a, const u64* b, u64 c, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const Twiddle factor(c, q);
+    const Real magic = _mm256_set1_pd(0x1.8p52);  // holds signed integers below 2^51 in its low mantissa bits
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) {
+        const Word difference = _mm256_sub_epi64(load(a + i), load(b + i));
+        const Real x = sub(_mm256_castsi256_pd(_mm256_add_epi64(difference, _mm256_castpd_si256(magic))), magic);
+        store(out + i, from_centred(mul(x, factor, f), f));
+    }
+    portable::sub_mul_scalar(out + end, a + end, b + end, c, n - end, q);
+}
+
+void reduce(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to) {
+    const Field f(to);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) store_residue(out + i, load_real(a + i), f);
+    portable::reduce(out + end, a + end, n - end, from, to);
+}
+
+void reduce_centred(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to) {
+    const Field source(from), f(to);
+    const Real half = _mm256_set1_pd(static_cast<double>(from.half));
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) {
+        const Real x = load_real(a + i);
+        store_residue(out + i, sub(x, _mm256_and_pd(_mm256_cmp_pd(x, half, _CMP_GT_OQ), source.p)), f);
+    }
+    portable::reduce_centred(out + end, a + end, n - end, from, to);
+}
+
+void lift(u64* out, const std::int32_t* a, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4)
+        store_residue(out + i, _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + i))), f);
+    portable::lift(out + end, a + end, n - end, q);
+}
+
+// A word is high 2^32 + low; high (2^32 mod q) reduced, plus low, stays below 2^51.
+std::size_t uniform_words(u64* out, const u64* words, u64 limit, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const Twiddle shift(q.reduce(u64{1} << 32), q);
+    const Word sign = broadcast(u64{1} << 63);
+    const Word last = _mm256_xor_si256(broadcast(limit - 1), sign);
+    const std::size_t end = whole(n);
+    std::size_t written = 0;
+    for (std::size_t i = 0; i < end; i += 4) {
+        const Word x = load(words + i);
+        const Word beyond = _mm256_cmpgt_epi64(_mm256_xor_si256(x, sign), last);
+        if (!_mm256_testz_si256(beyond, beyond)) {  // a rejected word, about once in 2^14
+            written += portable::uniform_words(out + written, words + i, limit, 4, q);
+            continue;
+        }
+        const Real high = to_real(_mm256_srli_epi64(x, 32));
+        const Real low = to_real(_mm256_and_si256(x, broadcast(0xffffffff)));
+        store_residue(out + written, add(mul(high, shift, f), low), f);
+        written += 4;
+    }
+    return written + portable::uniform_words(out + written, words + end, limit, n - end, q);
+}
+
+}  // namespace
+}  // namespace avx2
 
 const Kernels& avx2_kernels() {
-    static const Kernels table = [] {
-        Kernels t = portable_kernels();
-        t.path = Path::avx2;
-        t.name = "avx2";
-        t.ntt_forward = avx2::ntt_forward;
-        t.ntt_inverse = avx2::ntt_inverse;
-        return t;
-    }();
+    static constexpr Kernels table{
+        Path::avx2,
+        "avx2",
+        avx2::add,
+        avx2::sub,
+        avx2::neg,
+        avx2::mul,
+        avx2::add_scalar,
+        avx2::mul_scalar,
+        avx2::mul_scalar_add,
+        avx2::sub_mul_scalar,
+        avx2::mul_add,
+        avx2::dot,
+        avx2::dot_repeated,
+        avx2::reduce,
+        avx2::reduce_centred,
+        avx2::lift,
+        avx2::convert,
+        portable::permute,
+        avx2::ntt_forward,
+        avx2::ntt_inverse,
+        chacha_blocks,
+        avx2::uniform_words,
+    };
     return table;
 }
 

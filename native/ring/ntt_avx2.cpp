@@ -67,7 +67,8 @@ struct LastTwiddles {
     }
 };
 
-// The last two levels, inside vectors, to residues in [0, p). Bounds as forward4 with 3/16 for 1/8: below 4.
+// The last two levels, inside vectors. Bounds as forward4 with 3/16 for 1/8: below 4. Results stay transposed for
+// `forward_finish`: one loop with both steps would be bound by its latency.
 void forward_last(u64* x, std::size_t at, std::size_t blocks, const Plan& plan) {
     const Field f = plan.field;
     for (std::size_t block = 0; block < blocks; block += 4, at += 4, x += 16) {
@@ -77,6 +78,14 @@ void forward_last(u64* x, std::size_t at, std::size_t blocks, const Plan& plan) 
         x0 = reduce(x0, f);
         butterfly(x0, x2, w.w1, f), butterfly(x1, x3, w.w1, f);
         butterfly(x0, x1, w.w2, f), butterfly(x2, x3, w.w3, f);
+        write(x, x0), write(x + 8, x1), write(x + 4, x2), write(x + 12, x3);
+    }
+}
+
+// Back to rows and to residues in [0, p).
+void forward_finish(u64* x, std::size_t length, const Field f) {
+    for (const u64* const end = x + length; x != end; x += 16) {
+        Real x0 = read<Form::real>(x), x1 = read<Form::real>(x + 8), x2 = read<Form::real>(x + 4), x3 = read<Form::real>(x + 12);
         transpose(x0, x1, x2, x3);
         store_residue(x, x0, f), store_residue(x + 8, x1, f), store_residue(x + 4, x2, f), store_residue(x + 12, x3, f);
     }
@@ -96,6 +105,7 @@ void forward_block(u64* x, std::size_t length, std::size_t at, const Plan& plan)
     for (; length / blocks > 4; blocks *= 4)
         forward4<Form::real>(x, length / blocks, at * blocks, blocks, plan);
     forward_last(x, at * blocks, blocks, plan);
+    forward_finish(x, length, plan.field);
 }
 
 // Transforms of fewer than 16 residues, in integers.

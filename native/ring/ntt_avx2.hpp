@@ -7,7 +7,7 @@
 
 #include "ring/ntt.hpp"
 #include "ring/real_avx2.hpp"
-#include "ring/transforms_avx2.hpp"
+#include "ring/avx2.hpp"
 
 namespace cipherformer::avx2 {
 namespace {

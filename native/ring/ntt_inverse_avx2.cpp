@@ -34,16 +34,24 @@ void put(u64* x, Real value, const Field& f) {
         write(x, value);
 }
 
-// The first two levels, inside vectors, from residues in [0, p). `at` is the mirrored twiddle index of the first of
-// `blocks` blocks of four; lanes hold the blocks in the order 1, 3, 0, 2. Outputs are at most 1 + 4 * 3/16 = 1.75.
+// Residues in [0, p) to doubles, four rows of four to columns; lanes hold the blocks in the order 1, 3, 0, 2.
+void inverse_start(u64* x, std::size_t length) {
+    for (const u64* const end = x + length; x != end; x += 16) {
+        Real x0 = load_real(x + 4), x1 = load_real(x + 12), x2 = load_real(x), x3 = load_real(x + 8);
+        transpose(x0, x1, x2, x3);
+        write(x + 4, x0), write(x + 12, x1), write(x, x2), write(x + 8, x3);
+    }
+}
+
+// The first two levels, inside vectors, from B = 1. `at` is the mirrored twiddle index of the first of
+// `blocks` blocks of four. Outputs are at most 1 + 4 * 3/16 = 1.75.
 void inverse_first(u64* x, std::size_t at, std::size_t blocks, const Plan& plan) {
     const Field f = plan.field;
     for (std::size_t block = 0; block < blocks; block += 4, at -= 4, x += 16) {
         const Real low = _mm256_loadu_pd(plan.roots + 2 * at - 6), high = _mm256_loadu_pd(plan.roots + 2 * at - 2);
         const Real w1 = _mm256_permute4x64_pd(_mm256_loadu_pd(plan.roots + at - 3), 0x72);
         const Real w3 = _mm256_unpacklo_pd(high, low), w2 = _mm256_unpackhi_pd(high, low);
-        Real x0 = load_real(x + 4), x1 = load_real(x + 12), x2 = load_real(x), x3 = load_real(x + 8);
-        transpose(x0, x1, x2, x3);
+        Real x0 = read<Form::real>(x + 4), x1 = read<Form::real>(x + 12), x2 = read<Form::real>(x), x3 = read<Form::real>(x + 8);
         butterfly(x0, x1, w2, f), butterfly(x2, x3, w3, f);
         butterfly(x0, x2, w1, f), butterfly(x1, x3, w1, f);
         x0 = reduce(x0, f);
@@ -115,6 +123,7 @@ void inverse_block(u64* x, std::size_t length, std::size_t at, const Plan& plan,
     }
     const bool odd = __builtin_ctzll(length) % 2 != 0;
     std::size_t blocks = length / 4;
+    inverse_start(x, length);
     inverse_first(x, (at + 1) * blocks - 1, blocks, plan);
     for (blocks /= 4; blocks > (odd ? 2U : 1U); blocks /= 4)
         inverse4<false>(x, length / blocks, (at + 1) * blocks - 1, blocks, plan, finish);

@@ -7,7 +7,9 @@
 // With |w| <= p/2, the quotient before rounding has magnitude at most B p / 2 and a relative error of
 //   2 * 2^-53 when it is RN(x * RN(w / p))       -> |r| <= (1/2 + B/8) p      (`mul` by a Twiddle)
 //   3 * 2^-53 when it is RN(RN(x w) * RN(1 / p)) -> |r| <= (1/2 + 3B/16) p    (`mul` by a vector)
-// because p < 2^50. `reduce` is x - round(x / p) p, |r| <= (1/2 + 2^-48) p.
+// because p < 2^50; twice that excess when |w| is only known to be below p. `reduce` is x - round(x / p) p: the
+// quotient is off by at most |x / p| 2^-52 before rounding, so |r| < p for every |x| <= 2^53, and for |x| < p < 2^50
+// r is the centred residue exactly, since no odd p has |x / p| within 2^-51 of a half.
 #pragma once
 
 #include <immintrin.h>
@@ -61,26 +63,23 @@ inline Real reduce(Real x, const Field& f) {
     return _mm256_fnmadd_pd(round_even(_mm256_mul_pd(x, f.inverse)), f.p, x);
 }
 
-// Integers below 2^52 to doubles and back: adding 2^52 puts an integer into the low mantissa bits.
+// Integers below 2^52 to doubles: 2^52 plus an integer holds it in the low mantissa bits.
 inline Real to_real(Word x) {
     const Real magic = _mm256_set1_pd(0x1p52);
     return sub(_mm256_castsi256_pd(_mm256_or_si256(x, _mm256_castpd_si256(magic))), magic);
 }
-inline Word to_word(Real x) {
-    const Real magic = _mm256_set1_pd(0x1p52);
-    return _mm256_xor_si256(_mm256_castpd_si256(add(x, magic)), _mm256_castpd_si256(magic));
-}
-
 inline Word load(const u64* x) { return _mm256_loadu_si256(reinterpret_cast<const Word*>(x)); }
 inline void store(u64* x, Word value) { _mm256_storeu_si256(reinterpret_cast<Word*>(x), value); }
 inline Real load_real(const u64* x) { return to_real(load(x)); }
-// A residue with |x| < p to [0, p).
-inline void store_centred(u64* out, Real x, const Field& f) {
-    const Real wrapped = _mm256_and_pd(_mm256_cmp_pd(x, _mm256_setzero_pd(), _CMP_LT_OQ), f.p);
-    store(out, to_word(add(x, wrapped)));
+// An integer |x| < p, not -0, to [0, p): adds 2^52 + p to negative ones and 2^52 to the others, then takes 2^52 off
+// the representation. A `reduce` or `mul` never gives -0 here: an exact zero is a sum of opposite terms, +0.
+inline Word from_centred(Real x, const Field& f) {
+    const Real magic = _mm256_set1_pd(0x1p52);
+    const Real shift = _mm256_blendv_pd(magic, add(magic, f.p), x);
+    return _mm256_xor_si256(_mm256_castpd_si256(add(x, shift)), _mm256_castpd_si256(magic));
 }
-// A residue with |x| <= 8 p to [0, p).
-inline void store_residue(u64* out, Real x, const Field& f) { store_centred(out, reduce(x, f), f); }
+// An integer |x| <= 2^53 to its residue in [0, p).
+inline void store_residue(u64* out, Real x, const Field& f) { store(out, from_centred(reduce(x, f), f)); }
 
 }  // namespace
 }  // namespace cipherformer::avx2

@@ -1,0 +1,166 @@
+#if defined(__AVX2__) && defined(__FMA__)
+
+// Sums of products on doubles, four lanes, with one reduction for up to eight terms.
+//
+// A sum is kept as high + low. `high` starts at a power of two so large that its unit in the last place is U = 2^51
+// (or 2^50) all the way; adding a product in one FMA rounds it to a multiple d of U, the new high minus the old, exact,
+// and the rest a b - d, at most U/2, is exact in a second FMA. Limits for eight terms:
+//   operands in [0, p), p < 2^50: high from 2^103 to at most 2^103 + 8 * 2^100 = 2^104, low at most 8 * 2^50 = 2^53;
+//   operands centred, at most 2^49: high 1.5 * 2^102 +- 8 * 2^98, within [2^102, 2^103), low at most 8 * 2^49 = 2^52.
+// The high sum H, a multiple of U, is then reduced by c = round(H / p). |H / p| <= 8 p (p' for centred operands modulo
+// another prime p'), so the quotient is off by at most 8 * 2^50 * 2^-52 = 2 before rounding and |H - c p| <= 2.5 p, an
+// integer below 2^53 and exact in one FMA.
+#include <algorithm>
+#include <vector>
+
+#include "ring/avx2.hpp"
+#include "ring/basis.hpp"
+#include "ring/portable.hpp"
+#include "ring/real_avx2.hpp"
+
+namespace cipherformer::avx2 {
+namespace {
+
+constexpr std::size_t kTerms = 8;
+constexpr std::size_t kChunk = 256;  // residues of one sum that stay in first-level cache over groups of terms
+constexpr std::size_t kTile = 4;     // vectors of one sum in registers
+constexpr double kPlainStart = 0x1p103;
+constexpr double kCentredStart = 0x1.8p102;
+
+struct Sum {
+    Real high, low;
+    explicit Sum(double start) : high(_mm256_set1_pd(start)), low(_mm256_setzero_pd()) {}
+
+    void add_product(Real a, Real b) {
+        const Real next = _mm256_fmadd_pd(a, b, high);
+        low = add(low, _mm256_fmsub_pd(a, b, sub(next, high)));
+        high = next;
+    }
+    // The sum modulo p, at most 3.1 p.
+    Real value(double start, const Field& f) const {
+        return add(reduce(sub(high, _mm256_set1_pd(start)), f), reduce(low, f));
+    }
+};
+
+// How b[d] is read: one value per lane, or each value for 2, 4 or 8, or at least 16 lanes.
+enum class Repeat { none, pairs, vectors, tiles };
+
+template <Repeat repeat>
+Real second(const u64* b, std::size_t tile, std::size_t vector, unsigned shift) {
+    const std::size_t at = tile + 4 * vector;
+    if constexpr (repeat == Repeat::none) return load_real(b + at);
+    if constexpr (repeat == Repeat::pairs) {
+        const __m128i two = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + (at >> 1)));
+        return to_real(_mm256_permute4x64_epi64(_mm256_castsi128_si256(two), 0x50));
+    }
+    const std::size_t index = (repeat == Repeat::vectors ? at : tile) >> shift;
+    return to_real(_mm256_set1_epi64x(static_cast<long long>(b[index])));
+}
+
+// One chunk of `length` residues from `start` on. Terms beyond eight go in groups; between groups the sums wait in
+// `partial`, within (1/2 + 2^-48) p.
+template <Repeat repeat>
+void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count, bool accumulate,
+               std::size_t start, std::size_t length, const Modulus& q) {
+    const Field f(q);
+    alignas(64) double partial[kChunk];
+    for (std::size_t group = 0; group < count; group += kTerms) {
+        const std::size_t end = std::min(count, group + kTerms);
+        for (std::size_t i = 0; i < length; i += 4 * kTile) {
+            Sum sums[kTile] = {Sum(kPlainStart), Sum(kPlainStart), Sum(kPlainStart), Sum(kPlainStart)};
+            for (std::size_t d = group; d < end; ++d)
+                for (std::size_t v = 0; v < kTile; ++v)
+                    sums[v].add_product(load_real(a[d] + start + i + 4 * v), second<repeat>(b[d], start + i, v, shift));
+            for (std::size_t v = 0; v < kTile; ++v) {
+                const std::size_t at = i + 4 * v;
+                Real sum = sums[v].value(kPlainStart, f);
+                if (group != 0) sum = add(sum, _mm256_load_pd(partial + at));
+                else if (accumulate) sum = add(sum, load_real(out + start + at));
+                if (end == count) store_residue(out + start + at, sum, f);
+                else _mm256_store_pd(partial + at, reduce(sum, f));
+            }
+        }
+    }
+}
+
+template <Repeat repeat>
+void dot_chunks(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count, bool accumulate,
+                std::size_t n, const Modulus& q) {
+    for (std::size_t start = 0; start < n; start += kChunk)
+        dot_chunk<repeat>(out, a, b, shift, count, accumulate, start, std::min(kChunk, n - start), q);
+}
+
+constexpr bool tiled(std::size_t n) { return n != 0 && n % (4 * kTile) == 0; }
+
+struct alignas(64) Row {
+    double values[kChunk];
+};
+
+// y_i for one chunk, centred exactly: |x| <= 5/8 p before `reduce`.
+void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t length, const BasisConstants& constants) {
+    for (std::size_t i = 0; i < constants.from.size(); ++i) {
+        const Modulus& q = constants.from[i];
+        const Field f(q);
+        const Twiddle scale(constants.inverse[i], q);
+        for (std::size_t t = 0; t < length; t += 4) {
+            const Real x = load_real(in[i] + start + t);
+            _mm256_store_pd(y[i].values + t, reduce(constants.scaled ? x : mul(x, scale, f), f));
+        }
+    }
+}
+
+// The sums over i for one destination modulus, one chunk.
+void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
+    const Field f(p);
+    for (std::size_t t = 0; t < length; t += 4 * kTile) {
+        Real total[kTile] = {};
+        for (std::size_t group = 0; group < k; group += kTerms) {
+            const std::size_t end = std::min(k, group + kTerms);
+            Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
+            for (std::size_t i = group; i < end; ++i) {
+                const Real factor = _mm256_broadcast_sd(factors + i);
+                for (std::size_t v = 0; v < kTile; ++v)
+                    sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
+            }
+            for (std::size_t v = 0; v < kTile; ++v) {
+                const Real sum = sums[v].value(kCentredStart, f);
+                total[v] = group == 0 ? sum : reduce(add(total[v], sum), f);
+            }
+        }
+        for (std::size_t v = 0; v < kTile; ++v) store_residue(out + t + 4 * v, total[v], f);
+    }
+}
+
+}  // namespace
+
+void dot(u64* out, const u64* const* a, const u64* const* b, std::size_t count, bool accumulate, std::size_t n,
+         const Modulus& q) {
+    if (!tiled(n) || count == 0) return portable::dot(out, a, b, count, accumulate, n, q);
+    dot_chunks<Repeat::none>(out, a, b, 0, count, accumulate, n, q);
+}
+
+void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
+                  bool accumulate, std::size_t n, const Modulus& q) {
+    if (!tiled(n) || count == 0) return portable::dot_repeated(out, a, b, shift, count, accumulate, n, q);
+    const auto run = shift == 0   ? dot_chunks<Repeat::none>
+                     : shift == 1 ? dot_chunks<Repeat::pairs>
+                     : shift < 4  ? dot_chunks<Repeat::vectors>
+                                  : dot_chunks<Repeat::tiles>;
+    run(out, a, b, shift, count, accumulate, n, q);
+}
+
+void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants) {
+    if (!tiled(n)) return portable::convert(out, in, n, constants);
+    const std::size_t k = constants.from.size();
+    std::vector<Row> y(k);
+    for (std::size_t start = 0; start < n; start += kChunk) {
+        const std::size_t length = std::min(kChunk, n - start);
+        scale_inputs(y.data(), in, start, length, constants);
+        for (std::size_t j = 0; j < constants.to.size(); ++j)
+            combine(out[j] + start, y.data(), constants.centred.data() + j * k, k, length, constants.to[j]);
+    }
+}
+
+}  // namespace cipherformer::avx2
+
+#endif

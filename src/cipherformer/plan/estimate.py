@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +41,13 @@ class Estimate:
 
 def seconds_of(
     ledger: Ledger, target: CkksTarget, prices: PriceTable, threads: int
-) -> Counter[tuple[str, str]]:
+) -> dict[tuple[str, str], float]:
     """Predicted seconds by (step, primitive)."""
-    out: Counter[tuple[str, str]] = Counter()
+    out: defaultdict[tuple[str, str], float] = defaultdict(float)
     for op, count in ledger.counts.items():
         work = work_of(op, len(target.special_moduli), target.digit_size)
-        out[op.step, op.primitive] += prices.seconds(work, target.log_n, threads) * count  # type:
-        ignore[assignment]
-    return out
+        out[op.step, op.primitive] += prices.seconds(work, target.log_n, threads) * count
+    return dict(out)
 
 
 def key_bytes(signature: Signature) -> int:
@@ -62,11 +61,11 @@ def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> 
     """Predict a plan's cost from a price table (the package's, if none is given)."""
     t = plan.target
     times = seconds_of(plan.ledger, t, prices or PriceTable.default(), threads)
-    by_step: Counter[str] = Counter()
-    by_primitive: Counter[str] = Counter()
+    by_step: defaultdict[str, float] = defaultdict(float)
+    by_primitive: defaultdict[str, float] = defaultdict(float)
     for (step, primitive), seconds in times.items():
-        by_step[step] += seconds  # type: ignore[assignment]
-        by_primitive[primitive] += seconds  # type: ignore[assignment]
+        by_step[step] += seconds
+        by_primitive[primitive] += seconds
     held = 0
     levels = {s.name: s.level_in for s in plan.steps}
     uses = {term.transform: s.name for s in plan.steps for term in s.terms if term.transform}

@@ -50,21 +50,25 @@ def suite_table(suite: str, records: Sequence[BenchmarkRecord]) -> Table:
     """A row a case and metric, a column a subject, for each peer its value divided by ours; `-` for none."""
     subjects = list(dict.fromkeys(record.subject for record in records))
     peers = [name for name in subjects if name != OWN] if OWN in subjects else []
-    cells = {(r.case, r.metric, r.subject): r for r in records}  # the last record of a case counts
+    by_place = {(r.case, r.metric, r.subject): r for r in records}  # the last record of a case counts
     rows = []
     for case, metric in dict.fromkeys((record.case, record.metric) for record in records):
-        found = [cells.get((case, metric, subject)) for subject in subjects]
-        own = cells.get((case, metric, OWN))
+        found = [by_place.get((case, metric, subject)) for subject in subjects]
+        own = by_place.get((case, metric, OWN))
         ratios = []
         for peer in peers:
-            other = cells.get((case, metric, peer))
+            other = by_place.get((case, metric, peer))
             ratios.append(f"{other.value / own.value:.2f}" if other and own and own.value else "-")
         texts = [
             _value(metric, r.value) if r and r.unit in ("s", "B") else f"{r.value:.4g}" if r else "-"
             for r in found
         ]
         rows.append((case, metric, *texts, *ratios))
-    heads = (*(f">{name}" for name in subjects), *(f">{name} / {OWN}" for name in peers))
+    heads = (*(f">{name}" for name in subjects), *(f">{name} / ours" for name in peers))
+    metrics = list(dict.fromkeys(record.metric for record in records))
+    if len(metrics) == 1:
+        short = tuple((case, *cells) for case, _, *cells in rows)
+        return Table(f"Benchmark {suite}: {metrics[0]}", ("case", *heads), short)
     return Table(f"Benchmark {suite}", ("case", "metric", *heads), tuple(rows))
 
 

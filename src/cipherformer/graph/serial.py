@@ -99,7 +99,12 @@ def _from_json(value: Any, where: str, depth: int = 0) -> Attr:
 
 
 def _range(value: Any, where: str) -> tuple[float, float]:
-    if isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value):
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(v) in (int, float) for v in value)
+        and all(abs(v) < 2**63 for v in value)
+    ):
         return float(value[0]), float(value[1])
     raise FormatError("a range is malformed", where=where)
 

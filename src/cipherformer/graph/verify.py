@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from types import MappingProxyType
 
 import numpy as np
@@ -13,13 +14,18 @@ from cipherformer.graph.ir import Graph, Node
 from cipherformer.ops import OPS, Composite, Op, Primitive
 from cipherformer.types import Attr
 
+
+def _is_int(value: Attr) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
 _KINDS: Mapping[str, Callable[[Attr], bool]] = MappingProxyType(
     {
-        "int": lambda v: isinstance(v, int) and not isinstance(v, bool),
-        "float": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and bool(np.isfinite(v)),
+        "int": _is_int,
+        "float": lambda v: _is_int(v) or (isinstance(v, float) and isfinite(v)),
         "bool": lambda v: isinstance(v, bool),
         "str": lambda v: isinstance(v, str),
-        "ints": lambda v: isinstance(v, tuple) and all(map(_KINDS["int"], v)),
+        "ints": lambda v: isinstance(v, tuple) and all(map(_is_int, v)),
         "floats": lambda v: isinstance(v, tuple) and all(map(_KINDS["float"], v)),
     }
 )
@@ -133,7 +139,7 @@ def check_attrs(op: Op, attrs: Mapping[str, Attr]) -> None:
 
 def _check_type(graph: Graph, node: Node, op: Op, operands: list[Node]) -> None:
     kind = node.type
-    if any(s < 1 for s in kind.shape):
+    if any(not 1 <= s < 2**63 for s in kind.shape):
         raise ValueError(f"the shape {kind.shape} is empty")
     if (kind.low is None) != (kind.high is None) or (
         kind.low is not None and kind.high is not None and not -np.inf < kind.low <= kind.high < np.inf

@@ -10,10 +10,10 @@ LAYERS = (
     ("ops",),
     ("graph",),
     ("kernels", "targets"),
-    ("plan",),
-    ("backends",),  # above passes: a pass plans on the counter (`backends.count`) what will run
     ("capture", "passes"),
-    ("compile",),
+    ("plan",),
+    ("backends",),
+    ("compiler",),
     ("nn", "train"),
     ("serve", "report", "demo"),
     ("cli",),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import chebyshev as numpy_chebyshev
 
-from cipherformer.approx import chebyshev, goldschmidt, remez
+from cipherformer.approx import chebyshev, goldschmidt, paterson_stockmeyer, remez
 from cipherformer.approx.choose import fit_to_error
 from cipherformer.errors import LimitError, ParameterError
 
@@ -124,3 +126,41 @@ def test_the_bound_that_training_promises_fits_the_level_budget():
 def test_intervals_without_an_inverse_are_refused(interval: tuple[float, float]):
     with pytest.raises(ParameterError, match="positive"):
         goldschmidt.plan_reciprocal(*interval, 1e-3)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A number that knows its depth; `products` counts products of two such numbers."""
+
+    value: float
+    depth: int
+    products: list[int]
+    scaled: bool = False  # times a coefficient, which costs a level that a sum shares
+
+    def level(self) -> int:
+        return self.depth + self.scaled
+
+    def __mul__(self, other: Counted | float) -> Counted:
+        if isinstance(other, Counted):
+            self.products[0] += 1
+            deeper = max(self.level(), other.level())
+            return Counted(self.value * other.value, deeper + 1, self.products)
+        return Counted(self.value * other, self.depth, self.products, scaled=abs(other) != 1.0)
+
+    def __add__(self, other: Counted | float) -> Counted:
+        if not isinstance(other, Counted):
+            return Counted(self.value + other, self.depth, self.products, self.scaled)
+        level = max(self.level(), other.level())
+        scaled = (self.scaled or other.scaled) and max(self.depth, other.depth) < level
+        return Counted(self.value + other.value, level - scaled, self.products, scaled)
+
+
+@pytest.mark.parametrize("degree", [*range(1, 34), 47, 63, 100])
+def test_a_split_takes_the_depth_and_the_products_it_states(degree: int):
+    split = paterson_stockmeyer.plan(degree)
+    coefficients = np.random.default_rng(degree).normal(size=degree + 1)
+    t = Counted(0.37, 0, [0])
+    result = paterson_stockmeyer.evaluate(split, list(coefficients), t)
+    assert result.value == pytest.approx(numpy_chebyshev.chebval(0.37, coefficients))
+    assert t.products[0] == split.products
+    assert result.level() == split.depth == int(np.ceil(np.log2(degree + 1)))

@@ -1,0 +1,176 @@
+"""Packing, levels and scales: a compiled plan on simulated slots equals the graph it came from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cipherformer.backends import ckks_sim
+from cipherformer.compiler import Options, compile_graph
+from cipherformer.errors import FormatError, LimitError
+from cipherformer.graph.rewrite import GraphBuilder
+from cipherformer.passes.level import assign_levels
+from cipherformer.plan.plan import Plan
+from cipherformer.plan.signature import Signature
+from cipherformer.targets.ckks import CkksTarget
+from cipherformer.targets.primes import generate_primes
+
+
+def ring(log_n: int, levels: int = 20) -> CkksTarget:
+    primes = generate_primes(log_n, [50] + [40] * levels + [50] * 3)
+    return CkksTarget(log_n, primes[: levels + 1], primes[levels + 1 :], 3, 40, insecure=True)
+
+
+def attention_graph(tokens: int, width: int, heads: int, seed: int = 0):
+    """Patches, positions, PowerSoftmax attention, an MLP with a residual sum, mean pool and a head."""
+    rng = np.random.default_rng(seed)
+    g = GraphBuilder("attention")
+    size = width // heads
+    x = g.input("x", (1, tokens, 3))
+
+    def weight(*shape: int) -> str:
+        return g.constant(rng.normal(size=shape) / np.sqrt(shape[-1]))
+
+    def split(value: str) -> str:
+        return g.emit("permute", g.emit("reshape", value, shape=(1, tokens, heads, size)), dims=(0, 2, 1, 3))
+
+    e = g.emit(
+        "add", g.emit("linear", x, weight(width, 3)), g.constant(rng.normal(size=(1, tokens, width)) * 0.1)
+    )
+    q, k, v = (split(g.emit("linear", e, weight(width, width))) for _ in range(3))
+    scores = g.emit("matmul", g.emit("mul", q, g.constant(0.3)), g.emit("permute", k, dims=(0, 1, 3, 2)))
+    weights = g.emit("power_softmax", scores, exponent=4, epsilon=0.1, dim=3)
+    o = g.emit("permute", g.emit("matmul", weights, v), dims=(0, 2, 1, 3))
+    y = g.emit(
+        "add", e, g.emit("linear", g.emit("reshape", o, shape=(1, tokens, width)), weight(width, width))
+    )
+    h = g.emit("gelu", g.emit("linear", y, weight(2 * width, width)), approximate="none")
+    z = g.emit("add", y, g.emit("linear", h, weight(width, 2 * width)))
+    out = g.emit("linear", g.emit("mean", z, dims=(1,), keepdim=False), weight(5, width), weight(5))
+    return g.finish(out)
+
+
+def samples(shape: tuple[int, ...], count: int = 6):
+    rng = np.random.default_rng(3)
+    return [{"x": rng.uniform(-1, 1, size=shape)} for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return compile_graph(attention_graph(8, 8, 2), samples((1, 8, 3)), Options(insecure_target=ring(12)))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "width", "heads", "log_n"), [(8, 8, 2, 12), (4, 16, 1, 11), (5, 6, 3, 12)]
+)
+def test_a_transformer_block_equals_its_graph(tokens, width, heads, log_n):
+    graph, data = attention_graph(tokens, width, heads), samples((1, tokens, 3))
+    plan = compile_graph(graph, data, Options(insecure_target=ring(log_n)))
+    for sample in data:
+        exact = ckks_sim.run(plan, sample, seed=None).output
+        assert np.allclose(exact, ckks_sim.reference(plan, sample), atol=1e-9)
+
+
+def convolutions(stride: int):
+    rng = np.random.default_rng(1)
+    g = GraphBuilder("cnn")
+    x = g.input("x", (1, 1, 12, 12))
+    common = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    h = g.emit(
+        "conv2d", x, g.constant(rng.normal(size=(3, 1, 3, 3)) / 3), g.constant(rng.normal(size=3)), **common
+    )
+    h = g.emit("relu", h)
+    h = g.emit("avg_pool2d", h, kernel=(2, 2), stride=(2, 2), padding=(0, 0))
+    common |= {"stride": (stride, stride), "padding": (1, 1)}
+    h = g.emit("conv2d", h, g.constant(rng.normal(size=(4, 3, 3, 3)) / 5), **common)
+    h = g.emit("power", h, exponent=2)
+    size = g.type_of(h).size
+    return g.finish(
+        g.emit("linear", g.emit("reshape", h, shape=(1, size)), g.constant(rng.normal(size=(6, size))))
+    )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolutional_network_equals_its_graph(stride):
+    data = samples((1, 1, 12, 12))
+    plan = compile_graph(convolutions(stride), data, Options(insecure_target=ring(11)))
+    for sample in data:
+        exact = ckks_sim.run(plan, sample, seed=None).output
+        assert np.allclose(exact, ckks_sim.reference(plan, sample), atol=1e-8)
+
+
+def test_an_input_that_goes_straight_into_a_product():
+    g = GraphBuilder("square")
+    x = g.input("x", (1, 5))
+    data = samples((1, 5))
+    plan = compile_graph(g.finish(g.emit("mul", x, x)), data, Options(insecure_target=ring(10)))
+    assert np.allclose(ckks_sim.run(plan, data[0], seed=None).output, data[0]["x"] ** 2)
+
+
+def test_levels_fall_by_each_kernels_depth(plan):
+    by_name = {s.name: s for s in plan.steps}
+    for step in plan.steps:
+        for name in step.inputs:
+            assert by_name[name].level >= step.level_in >= step.level >= 0
+    assert min(by_name[o].level for o in plan.outputs) == 0
+    assert assign_levels(plan.steps, plan.outputs) == plan.steps
+
+
+def test_scales_stay_near_the_primes(plan):
+    assert all(abs(np.log2(s.scale) - 40) < 8 for s in plan.steps)
+
+
+def test_noise_is_predicted(plan):
+    assert 0 < plan.predicted_rms_error < 2**-12
+
+
+def test_a_plan_survives_its_folder(plan, tmp_path):
+    again = Plan.load(plan.save(tmp_path / "plan"))
+    assert again.fingerprint == plan.fingerprint
+    assert again.steps == plan.steps
+    assert again.text() == plan.text()
+    x = samples((1, 8, 3))[0]
+    assert np.array_equal(ckks_sim.run(again, x).output, ckks_sim.run(plan, x).output)
+
+
+def test_a_changed_plan_is_refused(plan, tmp_path):
+    folder = plan.save(tmp_path / "plan")
+    text = (folder / "plan.json").read_text()
+    (folder / "plan.json").write_text(text.replace('"log_scale": 40', '"log_scale": 39'))
+    with pytest.raises(FormatError, match="fingerprint"):
+        Plan.load(folder)
+    (folder / "plan.json").write_text("{}")
+    with pytest.raises(FormatError):
+        Plan.load(folder)
+    with pytest.raises(FormatError, match="no readable plan"):
+        Plan.load(tmp_path / "nowhere")
+
+
+def test_a_signature_survives_its_text_and_holds_no_weights(plan):
+    signature = plan.signature
+    again = Signature.from_json(signature.to_json())
+    assert again.fingerprint == plan.fingerprint and again.keys == signature.keys
+    assert all(
+        np.array_equal(a.packing, b.packing) for a, b in zip(again.inputs, signature.inputs, strict=True)
+    )
+    assert "coefficients" not in signature.to_json()
+    for text in ("", "{}", "[]", signature.to_json().replace('"version": 1', '"version": 7')):
+        with pytest.raises(FormatError):
+            Signature.from_json(text)
+
+
+def test_too_many_levels_name_the_reason():
+    with pytest.raises(LimitError, match="levels"):
+        compile_graph(
+            attention_graph(8, 8, 2), samples((1, 8, 3)), Options(insecure_target=ring(12), max_levels=6)
+        )
+
+
+def test_a_secure_ring_is_chosen():
+    g = GraphBuilder("mlp")
+    x = g.input("x", (1, 16))
+    h = g.emit("power", g.emit("linear", x, g.constant(np.eye(16) / 2)), exponent=2)
+    plan = compile_graph(g.finish(g.emit("linear", h, g.constant(np.ones((3, 16))))), samples((1, 16)))
+    assert plan.target.security_bits == 128
+    assert plan.target.log_n <= 14
+    assert plan.levels == 3

@@ -6,14 +6,31 @@ from pathlib import Path
 
 from models import SHAPES, captured, samples
 
+from cipherformer.capture.aten import HANDLERS
 from cipherformer.graph.text import print_graph
 from cipherformer.graph.verify import verify
+from cipherformer.ops.table import markdown
 from cipherformer.passes.approximate import approximate
 from cipherformer.passes.calibrate import calibrate
 from cipherformer.passes.fold import fold
 from cipherformer.passes.lower import lower
 
 FOLDER = Path(__file__).parent
+OPERATIONS = FOLDER.parents[1] / "docs" / "operations.md"
+
+
+def operations() -> str:
+    """The page that lists what models may contain."""
+    imported = ", ".join(f"`{name}`" for name in sorted(HANDLERS))
+    return (
+        "# Operations\n\n"
+        "Made from the op table by `.venv/bin/python tests/golden/regenerate.py`; a test compares.\n\n"
+        f"{markdown()}\n"
+        "## What the importer takes\n\n"
+        "Operations of `torch.export` on values that depend on the input. Everything else is computed on import\n"
+        "if it depends on weights and constants only, decomposed by torch into these if it can be, and otherwise\n"
+        f"named by `cipherformer check`.\n\n{imported}\n"
+    )
 
 
 def texts(name: str) -> dict[str, str]:
@@ -31,6 +48,7 @@ def main() -> None:
     for name in SHAPES:
         for file, text in texts(name).items():
             (FOLDER / file).write_text(text)
+    OPERATIONS.write_text(operations())
 
 
 if __name__ == "__main__":

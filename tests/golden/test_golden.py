@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from models import SHAPES
-from regenerate import FOLDER, texts
+from regenerate import FOLDER, OPERATIONS, operations, texts
 
 pytestmark = pytest.mark.torch
 
@@ -13,3 +13,7 @@ pytestmark = pytest.mark.torch
 def test_text_is_golden(name: str):
     for file, text in texts(name).items():
         assert text == (FOLDER / file).read_text(), f"{file} differs: run tests/golden/regenerate.py"
+
+
+def test_the_page_of_operations_is_that_of_the_table():
+    assert operations() == OPERATIONS.read_text()

@@ -25,6 +25,7 @@ constexpr std::array<SecurityRow, 8> kSecurity{{{10, 27, 0},
                                                 {16, 1747, 1546},
                                                 {17, 3523, 0}}};
 constexpr unsigned kSparseWeight = 192;
+constexpr double kDigitTolerance = 0.1;  // bits: primes "of one size" lie on both sides of a power of two
 
 double log2_product(std::span<const u64> factors) {
     double sum = 0;
@@ -87,7 +88,7 @@ void Parameters::check_digits() const {
     for (std::size_t start = 0; start < limbs(); start += literal_.digit_size) {
         const std::size_t count = std::min<std::size_t>(literal_.digit_size, limbs() - start);
         const double digit = log2_product(std::span(literal_.moduli).subspan(start, count));
-        if (digit > log_p_)
+        if (digit > log_p_ + kDigitTolerance)
             refuse("parameters",
                    "P has " + bits_text(log_p_) + " bits, less than the " + bits_text(digit) +
                        " bits of the digit that starts at modulus " + std::to_string(start) +

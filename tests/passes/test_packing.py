@@ -13,47 +13,7 @@ from cipherformer.ops import ErrorBudget
 from cipherformer.passes.level import assign_levels
 from cipherformer.plan.plan import Plan
 from cipherformer.plan.signature import Signature
-from cipherformer.targets.ckks import CkksTarget
-from cipherformer.targets.primes import generate_primes
-
-
-def ring(log_n: int, levels: int = 20) -> CkksTarget:
-    primes = generate_primes(log_n, [50] + [40] * levels + [50] * 3)
-    return CkksTarget(log_n, primes[: levels + 1], primes[levels + 1 :], 3, 40, insecure=True)
-
-
-def attention_graph(tokens: int, width: int, heads: int, seed: int = 0):
-    """Patches, positions, PowerSoftmax attention, an MLP with a residual sum, mean pool and a head."""
-    rng = np.random.default_rng(seed)
-    g = GraphBuilder("attention")
-    size = width // heads
-    x = g.input("x", (1, tokens, 3))
-
-    def weight(*shape: int) -> str:
-        return g.constant(rng.normal(size=shape) / np.sqrt(shape[-1]))
-
-    def split(value: str) -> str:
-        return g.emit("permute", g.emit("reshape", value, shape=(1, tokens, heads, size)), dims=(0, 2, 1, 3))
-
-    e = g.emit(
-        "add", g.emit("linear", x, weight(width, 3)), g.constant(rng.normal(size=(1, tokens, width)) * 0.1)
-    )
-    q, k, v = (split(g.emit("linear", e, weight(width, width))) for _ in range(3))
-    scores = g.emit("matmul", g.emit("mul", q, g.constant(0.3)), g.emit("permute", k, dims=(0, 1, 3, 2)))
-    weights = g.emit("power_softmax", scores, exponent=4, epsilon=0.1, dim=3)
-    o = g.emit("permute", g.emit("matmul", weights, v), dims=(0, 2, 1, 3))
-    y = g.emit(
-        "add", e, g.emit("linear", g.emit("reshape", o, shape=(1, tokens, width)), weight(width, width))
-    )
-    h = g.emit("gelu", g.emit("linear", y, weight(2 * width, width)), approximate="none")
-    z = g.emit("add", y, g.emit("linear", h, weight(width, 2 * width)))
-    out = g.emit("linear", g.emit("mean", z, dims=(1,), keepdim=False), weight(5, width), weight(5))
-    return g.finish(out)
-
-
-def samples(shape: tuple[int, ...], count: int = 6):
-    rng = np.random.default_rng(3)
-    return [{"x": rng.uniform(-1, 1, size=shape)} for _ in range(count)]
+from small_models import attention_graph, convolutions, ring, samples
 
 
 @pytest.fixture(scope="module")
@@ -70,25 +30,6 @@ def test_a_transformer_block_equals_its_graph(tokens, width, heads, log_n):
     for sample in data:
         exact = ckks_sim.run(plan, sample, seed=None).output
         assert np.allclose(exact, ckks_sim.reference(plan, sample), atol=1e-9)
-
-
-def convolutions(stride: int):
-    rng = np.random.default_rng(1)
-    g = GraphBuilder("cnn")
-    x = g.input("x", (1, 1, 12, 12))
-    common = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
-    h = g.emit(
-        "conv2d", x, g.constant(rng.normal(size=(3, 1, 3, 3)) / 3), g.constant(rng.normal(size=3)), **common
-    )
-    h = g.emit("relu", h)
-    h = g.emit("avg_pool2d", h, kernel=(2, 2), stride=(2, 2), padding=(0, 0))
-    common |= {"stride": (stride, stride), "padding": (1, 1)}
-    h = g.emit("conv2d", h, g.constant(rng.normal(size=(4, 3, 3, 3)) / 5), **common)
-    h = g.emit("power", h, exponent=2)
-    size = g.type_of(h).size
-    return g.finish(
-        g.emit("linear", g.emit("reshape", h, shape=(1, size)), g.constant(rng.normal(size=(6, size))))
-    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -164,7 +105,9 @@ def test_a_signature_survives_its_text_and_holds_no_weights(plan):
 def test_too_many_levels_name_the_reason():
     with pytest.raises(LimitError, match="levels"):
         compile_graph(
-            attention_graph(8, 8, 2), samples((1, 8, 3)), Options(insecure_target=ring(12), max_levels=6)
+            attention_graph(8, 8, 2),
+            samples((1, 8, 3)),
+            Options(insecure_target=ring(12), max_levels=6),
         )
 
 

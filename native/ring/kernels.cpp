@@ -11,6 +11,9 @@ std::vector<Path> available_paths() {
     std::vector<Path> paths{Path::portable};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) paths.push_back(Path::avx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512ifma"))
+        paths.push_back(Path::avx512);
 #endif
     return paths;
 }
@@ -23,6 +26,7 @@ const Kernels& kernels(Path path) {
         throw std::invalid_argument("this machine cannot run the chosen kernels; use \"auto\"");
 #if defined(__x86_64__)
     if (path == Path::avx2) return avx2_kernels();
+    if (path == Path::avx512) return avx512_kernels();
 #endif
     return portable_kernels();
 }

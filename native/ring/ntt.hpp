@@ -26,8 +26,9 @@ struct NttTables {
 
 class NttTable {
 public:
-    // Throws std::invalid_argument unless q = 1 mod 2N, 1 <= log_n <= 17, and the machine can run the path.
-    NttTable(unsigned log_n, const Modulus& modulus, Path path);
+    // Throws std::invalid_argument unless q = 1 mod 2N and 1 <= log_n <= 17.
+    NttTable(unsigned log_n, const Modulus& modulus, const Kernels& kernels);
+    NttTable(unsigned log_n, const Modulus& modulus, Path path) : NttTable(log_n, modulus, cipherformer::kernels(path)) {}
 
     unsigned log_n() const { return tables_.log_n; }
     std::size_t size() const { return std::size_t{1} << tables_.log_n; }

@@ -27,9 +27,9 @@ def operations() -> str:
         "Made from the op table by `.venv/bin/python tests/golden/regenerate.py`; a test compares.\n\n"
         f"{markdown()}\n"
         "## What the importer takes\n\n"
-        "Operations of `torch.export` on values that depend on the input. Everything else is computed on import\n"
-        "if it depends on weights and constants only, decomposed by torch into these if it can be, and otherwise\n"
-        f"named by `cipherformer check`.\n\n{imported}\n"
+        "Operations of `torch.export` on values that depend on the input. What depends on weights and\n"
+        "constants only is computed on import. Other operations are decomposed by torch into these if they\n"
+        f"can be, and named by `cipherformer check` if not.\n\n{imported}\n"
     )
 
 

@@ -8,11 +8,7 @@ from cipherformer.ops.spec import Composite, Op, Primitive
 
 def markdown() -> str:
     """Two tables: primitives, and composites with their lowerings or the way round them."""
-    primitives = [
-        _row(op, "approximated" if op.planned else "exact")
-        for op in OPS.values()
-        if isinstance(op, Primitive)
-    ]
+    primitives = [_row(op, _exactness(op)) for op in OPS.values() if isinstance(op, Primitive)]
     composites = [_row(op, _private_form(op)) for op in OPS.values() if isinstance(op, Composite)]
     return "\n".join(
         [
@@ -26,6 +22,10 @@ def markdown() -> str:
             "",
         ]
     )
+
+
+def _exactness(op: Primitive) -> str:
+    return "approximated" if op.planned else "exact"
 
 
 def _private_form(op: Composite) -> str:

@@ -1,8 +1,8 @@
 """Fold what is public into what is public: statistics, scales and shifts disappear into weights.
 
-Two sweeps alternate until nothing changes. The forward sweep applies local rules (`passes.rules`) that move
-scales and shifts towards the linear layers behind them; the backward sweep gives what is left to the linear
-layer in front.
+Three steps alternate until nothing changes. `passes.split` takes packed projections apart. The forward sweep
+applies local rules (`passes.rules`) that move scales and shifts towards the linear layers behind them. The
+backward sweep (`passes.absorb`) gives what is left to the linear layer in front.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from cipherformer.graph import Graph, Node
 from cipherformer.graph.rewrite import GraphBuilder, rebuilt
 from cipherformer.passes.absorb import absorb
 from cipherformer.passes.rules import RULES
+from cipherformer.passes.split import split_projections
 
 _MAX_ROUNDS = 50
 
@@ -21,7 +22,7 @@ _MAX_ROUNDS = 50
 def fold(graph: Graph) -> Graph:
     """The same function with fewer nodes, equal up to rounding. Ranges survive on untouched nodes only."""
     for _ in range(_MAX_ROUNDS):
-        folded = _backward(_forward(graph))
+        folded = _backward(_forward(split_projections(graph)))
         if _signature(folded) == _signature(graph):
             return folded
         graph = folded

@@ -142,14 +142,24 @@ def sink(build: GraphBuilder, node: Node) -> str | None:
 
 
 def merge_moves(build: GraphBuilder, node: Node) -> str | None:
-    """Reshape of reshape, permute of permute."""
+    """Reshape of reshape, permute of permute, slice of slice."""
     inner = build.node(node.inputs[0])
     if inner.op != node.op:
         return None
+    if node.op == "slice":
+        return _merge_slices(build, node, inner)
     if node.op == "permute":
         first, then = integers(inner.attrs, "dims"), integers(node.attrs, "dims")
         return build.emit_named(node.name, "permute", inner.inputs, {"dims": tuple(first[d] for d in then)})
     return _emit(build, node, *inner.inputs)
+
+
+def _merge_slices(build: GraphBuilder, node: Node, inner: Node) -> str | None:
+    if inner.attrs["dim"] != node.attrs["dim"] or inner.attrs["step"] != 1:
+        return None
+    offset = integer(inner.attrs, "start")
+    moved = {name: integer(node.attrs, name) + offset for name in ("start", "stop")}
+    return build.emit_named(node.name, "slice", inner.inputs, {**node.attrs, **moved})
 
 
 def without_unit_axes(build: GraphBuilder, node: Node) -> str | None:
@@ -249,21 +259,6 @@ def move_domain(build: GraphBuilder, node: Node) -> str | None:
     return build.emit_named(node.name, "polynomial", (x,), {**node.attrs, "low": low, "high": high})
 
 
-def slice_rows(build: GraphBuilder, node: Node) -> str | None:
-    """A slice of the features of a linear layer is a linear layer with fewer rows."""
-    inner = build.node(node.inputs[0])
-    if inner.op != "linear" or integer(node.attrs, "dim") != len(node.type.shape) - 1:
-        return None
-    if not all(build.is_constant(i) for i in inner.inputs[1:]):
-        return None
-    rows = slice(*(integer(node.attrs, a) for a in ("start", "stop", "step")))
-    parts = [
-        build.constant(np.ascontiguousarray(build.value(i)[rows]), folded_name(i)) for i in inner.inputs[1:]
-    ]
-    build.origin = inner.origin
-    return build.emit_named(inner.name, "linear", (inner.inputs[0], *parts), {})
-
-
 def slice_earlier(build: GraphBuilder, node: Node) -> str | None:
     """A slice of a permute or of a reshape that splits an axis, in front of it."""
     inner = build.node(node.inputs[0])
@@ -311,7 +306,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
         "reshape": (nothing_to_do, merge_moves, sink),
         "permute": (nothing_to_do, merge_moves, without_unit_axes, sink),
         "expand": (nothing_to_do, merge_moves),
-        "slice": (nothing_to_do, slice_rows, slice_earlier, sink),
+        "slice": (nothing_to_do, merge_moves, slice_earlier, sink),
         "concat": (nothing_to_do,),
         "sum": (nothing_to_do, sink),
         "mean": (nothing_to_do, sink),

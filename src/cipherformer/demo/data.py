@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 TEST_SIZE = 450
 
@@ -31,3 +32,16 @@ def load_digits_split(seed: int = 0) -> Split:
     labels = torch.tensor(digits.target[order], dtype=torch.int64)
     kept = len(order) - TEST_SIZE
     return Split(images[:kept], labels[:kept], images[kept:], labels[kept:])
+
+
+def warp(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images [n, 1, H, W] under a small random affine map (rotation, shear, scale, shift)."""
+
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(len(images), generator=generator) * 2.0 - 1.0) * limit
+
+    angle, shear = uniform(0.15), uniform(0.15)
+    first = torch.stack([(1.0 + uniform(0.1)) * angle.cos(), shear - angle.sin(), uniform(0.1)], dim=1)
+    second = torch.stack([angle.sin(), (1.0 + uniform(0.1)) * angle.cos(), uniform(0.1)], dim=1)
+    places = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, places, align_corners=False)

@@ -34,8 +34,8 @@ class DigitsConfig:
     hidden: int = 64
     exponent: int = 4
     epsilon: float = 0.02
-    degree: int = 7
-    interval: float = 4.0
+    degree: int = 6
+    interval: float = 5.0
 
 
 class DigitsViT(nn.Module):
@@ -44,7 +44,6 @@ class DigitsViT(nn.Module):
     def __init__(self, config: DigitsConfig) -> None:
         super().__init__()
         private = config.variant == "private"
-        self.config = config
         self.patches = nn.Conv2d(1, config.width, 2, stride=2)
         self.positions = nn.Parameter(torch.randn(1, 16, config.width) * 0.1)
         self.norm_attention = BatchNorm(config.width)

@@ -35,7 +35,8 @@ _FUNCTIONS = {
 def fit_activation(name: Name, degree: int, low: float, high: float) -> Series:
     """The minimax polynomial of a named activation on [low, high] (erf form of GELU).
 
-    Coefficients that vanish by symmetry (GELU - x/2 is even) are exactly 0, and the degree is that of the last other.
+    Coefficients that vanish by symmetry (GELU - x/2 is even) are exactly 0, and the degree is that of the
+    last other.
     """
     if not 1 <= degree <= MAX_DEGREE:
         raise ParameterError(f"a polynomial activation of degree {degree}", fix=f"use 1 .. {MAX_DEGREE}")

@@ -66,8 +66,8 @@ class TwoQuad(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head self-attention: `out(weights(q k^T / sqrt(d)) v)`.
 
-    The trainable tensors are those of stock attention whatever the weighting is: a checkpoint carries over, and
-    only `weights` changes. The scale stands at the queries, where a compiler folds it into their matrix.
+    The trainable tensors are those of stock attention whatever the weighting is: a checkpoint carries over,
+    and only `weights` changes. The scale stands at the queries, where a compiler folds it into their matrix.
 
     Source: Vaswani et al., arXiv 1706.03762, section 3.2; the frame for the weightings is that of Zimerman et
     al., arXiv 2410.09457.
@@ -106,8 +106,8 @@ class SelfAttention(nn.Module):
 class MultiheadAdapter(nn.Module):
     """A `SelfAttention` that is called like `torch.nn.MultiheadAttention(batch_first=True)`.
 
-    Boolean masks follow torch's convention there (True = do not attend) and are turned round. Cross-attention,
-    float masks, and weights that are asked for raise ModelError.
+    Boolean masks follow torch's convention there (True = do not attend) and are turned round.
+    Cross-attention, float masks, and weights that are asked for raise ModelError.
     """
 
     def __init__(self, attention: SelfAttention) -> None:

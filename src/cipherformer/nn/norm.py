@@ -8,8 +8,9 @@ from torch import Tensor, nn
 class BatchNorm(nn.Module):
     """Batch normalisation over the last axis (features) of [B, T, C] or [B, C].
 
-    In place of LayerNorm in vision models it folds into the neighbouring linear layers and costs nothing under
-    encryption (Zimerman et al., arXiv 2311.08610, section 4). Weight and bias are those of the LayerNorm.
+    In place of LayerNorm in vision models it folds into the neighbouring linear layers and costs nothing
+    under encryption (Zimerman et al., arXiv 2311.08610, section 4). Weight and bias are those of the
+    LayerNorm.
 
     Args:
         width: number of features.

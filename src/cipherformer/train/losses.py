@@ -30,7 +30,7 @@ class Targets:
 
 
 def range_loss(x: Tensor, low: float, high: float) -> Tensor:
-    """`max(max x - high, 0) + max(low - min x, 0)`: zero inside [low, high]; only the extremes get a gradient.
+    """`max(max x - high, 0) + max(low - min x, 0)`: zero inside; only the extremes get a gradient.
 
     Source: Baruch et al., arXiv 2304.14836, and Zimerman et al., arXiv 2311.08610 (range-aware training).
     """
@@ -40,8 +40,8 @@ def range_loss(x: Tensor, low: float, high: float) -> Tensor:
 def condition_loss(normaliser: Tensor, ratio: float) -> Tensor:
     """`max(log(hi / lo) - log(ratio), 0)`, hi and lo the extremes of a positive tensor: all rows of a batch.
 
-    Goldschmidt's iteration count depends on hi/lo alone and grows like its logarithm: this is what a reciprocal
-    costs under encryption.
+    Goldschmidt's iteration count depends on hi/lo alone and grows like its logarithm: this is what a
+    reciprocal costs under encryption.
     """
     return F.relu(normaliser.amax().log() - normaliser.amin().log() - math.log(ratio))
 

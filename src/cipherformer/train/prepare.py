@@ -1,0 +1,54 @@
+"""Bring a freshly swapped model to a state from which training starts well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from cipherformer.nn import PowerSoftmax, SelfAttention
+from cipherformer.train.observe import observe
+
+
+def rescale_scores(model: nn.Module, batch: Tensor, bound: float = 1.0) -> None:
+    """Scale the queries of every PowerSoftmax attention, in place: each head's largest |score| is `bound`.
+
+    PowerSoftmax without epsilon does not change when the scores are multiplied by a constant; the scale
+    decides only where epsilon bites and how wide the normaliser's range is. One forward pass for each
+    attention, in order, as later scores depend on earlier layers.
+    """
+    for module in model.modules():
+        if not (isinstance(module, SelfAttention) and isinstance(module.weights, PowerSoftmax)):
+            continue
+        with torch.no_grad(), observe(module, (PowerSoftmax,)) as seen:
+            model(batch)
+            largest = seen.take()[-1].value.abs().amax(dim=(0, 2, 3)).clamp(min=1e-6)
+            factor = (bound / largest).repeat_interleave(module.head_width)
+            module.query.weight.mul_(factor[:, None])
+            if module.query.bias is not None:
+                module.query.bias.mul_(factor)
+
+
+def measure_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of every batch norm, in place, to their average over these batches.
+
+    Dropout and the like stay off. Afterwards the modules are in the mode they were in.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    modes = {module: module.training for module in model.modules()}
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    holders = [m for m in model.modules() if any(child in norms for child in m.children())]
+    for module in [*norms, *holders]:
+        module.training = True
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module, mode in modes.items():
+        module.training = mode

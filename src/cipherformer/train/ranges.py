@@ -1,0 +1,137 @@
+"""Measured ranges of a model's sites, and the contract that the encrypted side asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cipherformer.errors import LimitError
+from cipherformer.nn import PolynomialActivation, PowerSoftmax
+from cipherformer.train.observe import SITE_TYPES, Observation, observe
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRange:
+    """What a site took on the given data.
+
+    Args:
+        name: module path.
+        kind: `polynomial` (range of its input), `normaliser` (range of epsilon + mean of powers) or `other`.
+        low: smallest value.
+        high: largest value.
+        domain_low: left end of a polynomial's interval, or epsilon: what a normaliser can never fall below.
+        domain_high: right end of a polynomial's interval; infinity for a normaliser.
+        levels: multiplicative depth of a polynomial; 0 for a normaliser.
+    """
+
+    name: str
+    kind: Literal["polynomial", "normaliser", "other"]
+    low: float
+    high: float
+    domain_low: float = -math.inf
+    domain_high: float = math.inf
+    levels: int = 0
+
+    def widened(self, margin: float) -> tuple[float, float]:
+        """The range with a margin on both sides: a share of its width, or a factor for a normaliser."""
+        if self.kind == "normaliser":
+            return max(self.low / (1.0 + margin), self.domain_low), self.high * (1.0 + margin)
+        extra = margin * (self.high - self.low)
+        return self.low - extra, self.high + extra
+
+    def ratio(self, margin: float = 0.0) -> float:
+        """hi / lo of a normaliser, margin included: what decides its number of Goldschmidt iterations."""
+        low, high = self.widened(margin)
+        return high / low
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What training must hand over so that a model runs encrypted at the promised cost.
+
+    Args:
+        normaliser_ratio: largest hi / lo of a normaliser, margin included.
+        activation_levels: largest depth of a polynomial.
+        margin: by which measured ranges are widened before they are judged.
+    """
+
+    normaliser_ratio: float = 32.0
+    activation_levels: int = 3
+    margin: float = 0.1
+
+
+def measure(
+    model: nn.Module, batches: Iterable[Tensor], types: tuple[type[nn.Module], ...] = SITE_TYPES
+) -> tuple[SiteRange, ...]:
+    """The range of every site over all batches: all images, rows and heads. Evaluation mode, no gradients."""
+    merged: dict[str, SiteRange] = {}
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), observe(model, types) as seen:
+            for batch in batches:
+                model(batch)
+                for observation in seen.take():
+                    new = _site(observation)
+                    old = merged.get(new.name, new)
+                    merged[new.name] = _merge(old, new)
+    finally:
+        model.train(was_training)
+    return tuple(merged.values())
+
+
+def _site(seen: Observation) -> SiteRange:
+    module = seen.module
+    if isinstance(module, PowerSoftmax):
+        low, high = module.normaliser(seen.value, seen.mask).aminmax()
+        return SiteRange(seen.name, "normaliser", float(low), float(high), domain_low=module.epsilon)
+    low, high = seen.value.aminmax()
+    if isinstance(module, PolynomialActivation):
+        ends = (module.low, module.high)
+        return SiteRange(seen.name, "polynomial", float(low), float(high), *ends, module.series.levels)
+    return SiteRange(seen.name, "other", float(low), float(high))
+
+
+def _merge(a: SiteRange, b: SiteRange) -> SiteRange:
+    low, high = min(a.low, b.low), max(a.high, b.high)
+    return SiteRange(a.name, a.kind, low, high, a.domain_low, a.domain_high, a.levels)
+
+
+def intervals(ranges: Sequence[SiteRange], margin: float = 0.1) -> Mapping[str, tuple[float, float]]:
+    """Widened ranges by site name, for `swap.polynomial_rule`."""
+    return {site.name: site.widened(margin) for site in ranges}
+
+
+def violations(ranges: Iterable[SiteRange], contract: Contract) -> list[str]:
+    """One sentence for each site that breaks the contract."""
+    out = []
+    for site in ranges:
+        low, high = site.widened(contract.margin)
+        if site.kind == "normaliser" and high / low > contract.normaliser_ratio:
+            limit = contract.normaliser_ratio
+            out.append(f"{site.name}: normaliser's hi/lo is {high / low:.3g}, at most {limit:g} is allowed")
+        if site.kind == "polynomial":
+            if low < site.domain_low or high > site.domain_high:
+                domain = f"[{site.domain_low:.3g}, {site.domain_high:.3g}]"
+                out.append(
+                    f"{site.name}: inputs reach [{low:.3g}, {high:.3g}], outside its interval {domain}"
+                )
+            if site.levels > contract.activation_levels:
+                out.append(f"{site.name}: {site.levels} levels, at most {contract.activation_levels} allowed")
+    return out
+
+
+def check(ranges: Iterable[SiteRange], contract: Contract) -> None:
+    """Raise LimitError, listing every site that breaks the contract."""
+    problems = violations(ranges, contract)
+    if problems:
+        raise LimitError(
+            f"{len(problems)} sites break the contract with the encrypted side",
+            why="; ".join(problems),
+            fix="train longer with a larger weight of the site loss, or relax the contract and pay in levels",
+        )

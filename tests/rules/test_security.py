@@ -1,0 +1,23 @@
+"""The security table stands in three places: the engine, the compiler, SECURITY.md. They must agree."""
+
+from __future__ import annotations
+
+import re
+
+from cipherformer import _native as native
+from cipherformer.targets.ckks import MAX_LOG_QP
+from source import ROOT
+
+
+def test_engine_and_compiler_have_one_table():
+    assert {log_n: native.max_log_qp(log_n) for log_n in range(10, 18)} == MAX_LOG_QP
+
+
+def test_the_document_has_the_same_table():
+    rows = re.findall(
+        r"^\| 2\^(\d+) \| (\d+) \| (\d+|-) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) == 6
+    for log_n, dense, sparse in rows:
+        assert native.max_log_qp(int(log_n)) == int(dense)
+        assert native.max_log_qp(int(log_n), 192) == (0 if sparse == "-" else int(sparse))

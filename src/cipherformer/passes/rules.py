@@ -7,7 +7,7 @@ ops that only move values, so that they meet the linear layer that takes them in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -15,26 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.graph import Node
-from cipherformer.graph.move import axis_groups, through
 from cipherformer.graph.rewrite import GraphBuilder
 from cipherformer.ops import OPS, Composite, ErrorBudget
 from cipherformer.ops.spec import integer, integers, number
 from cipherformer.passes.absorb import folded_name, per_channel
-
-Rule = Callable[[GraphBuilder, Node], str | None]
-
-
-def _constant_operand(build: GraphBuilder, name: str, op: str) -> tuple[str, NDArray[Any]] | None:
-    """`(x, c)` if a value is `op(x, c)` with public c."""
-    node = build.node(name)
-    if node.op != op or not build.is_constant(node.inputs[1]):
-        return None
-    return node.inputs[0], build.value(node.inputs[1])
-
-
-def _emit(build: GraphBuilder, node: Node, *inputs: str) -> str:
-    """The same op on other inputs, under its own name."""
-    return build.emit_named(node.name, node.op, inputs, node.attrs)
+from cipherformer.passes.moves import (
+    Rule,
+    again,
+    merge_moves,
+    sink,
+    slice_earlier,
+    with_constant,
+    without_unit_axes,
+)
 
 
 def nothing_to_do(build: GraphBuilder, node: Node) -> str | None:
@@ -61,7 +54,7 @@ def nothing_to_do(build: GraphBuilder, node: Node) -> str | None:
 def constant_right(build: GraphBuilder, node: Node) -> str | None:
     """C op x is x op c."""
     a, b = node.inputs
-    return _emit(build, node, b, a) if build.is_constant(a) and not build.is_constant(b) else None
+    return again(build, node, b, a) if build.is_constant(a) and not build.is_constant(b) else None
 
 
 def subtraction(build: GraphBuilder, node: Node) -> str | None:
@@ -83,19 +76,19 @@ def negation(build: GraphBuilder, node: Node) -> str | None:
 
 def merge_constants(build: GraphBuilder, node: Node) -> str | None:
     """(x op c) op d is x op (c op d)."""
-    inner = _constant_operand(build, node.inputs[0], node.op)
+    inner = with_constant(build, node.inputs[0], node.op)
     if inner is None or not build.is_constant(node.inputs[1]):
         return None
     outer = build.value(node.inputs[1])
     merged = inner[1] * outer if node.op == "mul" else inner[1] + outer
     if np.broadcast_shapes(build.type_of(inner[0]).shape, merged.shape) != node.type.shape:
         return None
-    return _emit(build, node, inner[0], build.constant(merged, "factor" if merged.ndim else ""))
+    return again(build, node, inner[0], build.constant(merged, "factor" if merged.ndim else ""))
 
 
 def scale_before_shift(build: GraphBuilder, node: Node) -> str | None:
     """(x + d) c is x c + d c."""
-    shift = _constant_operand(build, node.inputs[0], "add")
+    shift = with_constant(build, node.inputs[0], "add")
     if shift is None or not build.is_constant(node.inputs[1]):
         return None
     factor = build.value(node.inputs[1])
@@ -109,74 +102,14 @@ def scale_before_shift(build: GraphBuilder, node: Node) -> str | None:
 def scalars_outward(build: GraphBuilder, node: Node) -> str | None:
     """(x s) op y is (x op y) s for a scalar s and a product of two secrets."""
     for i, name in enumerate(node.inputs):
-        found = _constant_operand(build, name, "mul")
+        found = with_constant(build, name, "mul")
         if found is not None and found[1].size == 1 and not build.is_constant(node.inputs[1 - i]):
             if build.type_of(found[0]).shape != build.type_of(name).shape:
                 continue
             inputs = (found[0], node.inputs[1]) if i == 0 else (node.inputs[0], found[0])
-            product = _emit(build, node, *inputs)
+            product = again(build, node, *inputs)
             return build.emit("mul", product, build.constant(float(found[1].reshape(()))))
     return None
-
-
-def sink(build: GraphBuilder, node: Node) -> str | None:
-    """Op(x c) is op(x) op'(c), and op(x + d) is op(x) + op'(d), for an op that moves or averages values."""
-    x = node.inputs[0]
-    for kind in ("mul", "add"):
-        found = _constant_operand(build, x, kind)
-        if found is None:
-            continue
-        inner, shape = found[0], build.type_of(found[0]).shape
-        if shape != build.type_of(x).shape:
-            return None
-        factor = build.node(x).inputs[1]
-        if kind == "add" and node.op in ("sum", "mean"):
-            whole = np.broadcast_to(build.value(factor), shape)
-            moved: str | None = build.constant(OPS[node.op].reference([whole], node.attrs), "shift")
-        else:
-            moved = through(build, node, shape, factor)
-        if moved is not None:
-            core = _emit(build, node, inner)
-            return build.emit(kind, core, moved)
-    return None
-
-
-def merge_moves(build: GraphBuilder, node: Node) -> str | None:
-    """Reshape of reshape, permute of permute, slice of slice."""
-    inner = build.node(node.inputs[0])
-    if inner.op != node.op:
-        return None
-    if node.op == "slice":
-        return _merge_slices(build, node, inner)
-    if node.op == "permute":
-        first, then = integers(inner.attrs, "dims"), integers(node.attrs, "dims")
-        return build.emit_named(node.name, "permute", inner.inputs, {"dims": tuple(first[d] for d in then)})
-    return _emit(build, node, *inner.inputs)
-
-
-def _merge_slices(build: GraphBuilder, node: Node, inner: Node) -> str | None:
-    if inner.attrs["dim"] != node.attrs["dim"] or inner.attrs["step"] != 1:
-        return None
-    offset = integer(inner.attrs, "start")
-    moved = {name: integer(node.attrs, name) + offset for name in ("start", "stop")}
-    return build.emit_named(node.name, "slice", inner.inputs, {**node.attrs, **moved})
-
-
-def without_unit_axes(build: GraphBuilder, node: Node) -> str | None:
-    """A permute of a reshape leaves axes of size 1 to reshapes: heads become [1, L, H, d] -> [1, H, L, d]."""
-    inner = build.node(node.inputs[0])
-    dims, shape = integers(node.attrs, "dims"), inner.type.shape
-    wide = [d for d in dims if shape[d] > 1]
-    if inner.op != "reshape" or (dims[0] == 0 and shape[0] == 1 and len(wide) == len(dims) - 1) or not wide:
-        return None
-    if len(wide) == len(dims):
-        return None
-    order = sorted(wide)
-    bare = build.emit("reshape", inner.inputs[0], shape=(1, *(shape[d] for d in order)))
-    moved = build.emit_named(
-        node.name, "permute", (bare,), {"dims": (0, *(1 + order.index(d) for d in wide))}
-    )
-    return build.emit("reshape", moved, shape=node.type.shape)
 
 
 def matrix_on_the_right(build: GraphBuilder, node: Node) -> str | None:
@@ -200,7 +133,7 @@ def take_in(build: GraphBuilder, node: Node) -> str | None:
     weight = build.value(weight_name)
     axis = len(shape) - 1 if node.op == "linear" else 1
     for kind in ("mul", "add"):
-        found = _constant_operand(build, x, kind)
+        found = with_constant(build, x, kind)
         if found is None or build.type_of(found[0]).shape != shape:
             continue
         along = per_channel(found[1], shape, axis)
@@ -210,18 +143,18 @@ def take_in(build: GraphBuilder, node: Node) -> str | None:
         by_input = along[None, :] if node.op == "linear" else _kernel_factor(along, weight, node)
         if kind == "mul":
             product = build.constant(weight * by_input, folded_name(weight_name))
-            return _emit(build, node, found[0], product, *bias)
+            return again(build, node, found[0], product, *bias)
         total = (weight * by_input).sum(axis=tuple(range(1, weight.ndim)))
         total = total + build.value(bias[0]) if bias else total
         name = folded_name(bias[0]) if bias else f"{node.name}_bias"
-        return _emit(build, node, found[0], weight_name, build.constant(total, name))
+        return again(build, node, found[0], weight_name, build.constant(total, name))
     return None
 
 
 def token_shift(build: GraphBuilder, node: Node) -> str | None:
     """W (x c + D) + b is (W c) x + b + D W^T: a shift that varies over tokens must not hide a scale."""
-    shift = _constant_operand(build, node.inputs[0], "add")
-    scale = _constant_operand(build, shift[0], "mul") if shift else None
+    shift = with_constant(build, node.inputs[0], "add")
+    scale = with_constant(build, shift[0], "mul") if shift else None
     if shift is None or scale is None or not all(build.is_constant(i) for i in node.inputs[1:]):
         return None
     shape = build.type_of(node.inputs[0]).shape
@@ -231,7 +164,7 @@ def token_shift(build: GraphBuilder, node: Node) -> str | None:
     weight = build.value(node.inputs[1])
     moved = build.constant(np.broadcast_to(shift[1], shape) @ weight.T, "shift")
     product = build.constant(weight * along, folded_name(node.inputs[1]))
-    return build.emit("add", _emit(build, node, scale[0], product, *node.inputs[2:]), moved)
+    return build.emit("add", again(build, node, scale[0], product, *node.inputs[2:]), moved)
 
 
 def _kernel_factor(along: NDArray[np.float64], weight: NDArray[Any], node: Node) -> NDArray[np.float64]:
@@ -244,8 +177,8 @@ def _kernel_factor(along: NDArray[np.float64], weight: NDArray[Any], node: Node)
 def move_domain(build: GraphBuilder, node: Node) -> str | None:
     """A polynomial of x s + t on [low, high] is one of x on [(low - t) / s, (high - t) / s], s > 0."""
     low, high = number(node.attrs, "low"), number(node.attrs, "high")
-    shift = _constant_operand(build, node.inputs[0], "add")
-    scale = _constant_operand(build, node.inputs[0], "mul")
+    shift = with_constant(build, node.inputs[0], "add")
+    scale = with_constant(build, node.inputs[0], "mul")
     if shift is not None and shift[1].size == 1 and build.type_of(shift[0]).shape == node.type.shape:
         t = float(shift[1].reshape(()))
         x, low, high = shift[0], low - t, high - t
@@ -257,29 +190,6 @@ def move_domain(build: GraphBuilder, node: Node) -> str | None:
     if build.type_of(x).shape != node.type.shape:
         return None
     return build.emit_named(node.name, "polynomial", (x,), {**node.attrs, "low": low, "high": high})
-
-
-def slice_earlier(build: GraphBuilder, node: Node) -> str | None:
-    """A slice of a permute or of a reshape that splits an axis, in front of it."""
-    inner = build.node(node.inputs[0])
-    dim, start, stop, step = (integer(node.attrs, a) for a in ("dim", "start", "stop", "step"))
-    if inner.op == "permute":
-        dims = integers(inner.attrs, "dims")
-        part = build.emit("slice", inner.inputs[0], **{**node.attrs, "dim": dims[dim]})
-        return build.emit_named(inner.name, "permute", (part,), inner.attrs)
-    if inner.op != "reshape" or step != 1:
-        return None
-    old = build.type_of(inner.inputs[0]).shape
-    for before, after in axis_groups(old, inner.type.shape):
-        wide = [a for a in after if inner.type.shape[a] > 1]
-        source = [b for b in before if old[b] > 1]
-        if dim in wide and wide[0] == dim and len(source) == 1:
-            unit = old[source[0]] // inner.type.shape[dim]
-            part = build.emit(
-                "slice", inner.inputs[0], dim=source[0], start=start * unit, stop=stop * unit, step=1
-            )
-            return build.emit_named(inner.name, "reshape", (part,), {"shape": node.type.shape})
-    return None
 
 
 def expand_composite(build: GraphBuilder, node: Node) -> str | None:

@@ -101,14 +101,13 @@ def restrict(layout: Layout, shape: tuple[int, ...]) -> Layout:
     return Layout(shape, bits)
 
 
-def aligned(matrix: NDArray[np.float64], source: Layout, shape: tuple[int, ...]) -> Layout | None:
-    """A layout for `matrix @ x` close to the source's, so that few diagonals arise; None if there is no room.
+def aligned(matrix: NDArray[np.float64], source: Layout, shape: tuple[int, ...]) -> list[Layout]:
+    """Layouts for `matrix @ x` close to the source's, so that few diagonals arise; none if there is no room.
 
-    An axis of the result that follows an axis of the source (the same index, or an index range around stride
-    x index) keeps its slot bits; the others take the bits of axes that are summed away, lowest first, then
-    replicated ones.
+    An axis of the result that follows an axis of the source (the same index, or an index range around
+    stride x index) keeps its slot bits; the others take the bits of axes that are summed away, from below or
+    from above, then holes, then replicated bits.
     """
-    slot_bits = len(source.bits)
     follows = _followed_axes(matrix, source.shape, shape)
     taken: dict[int, Bit] = {}
     rest: list[Bit] = []
@@ -121,15 +120,22 @@ def aligned(matrix: NDArray[np.float64], source: Layout, shape: tuple[int, ...])
             else:
                 rest.append((q, k))
     kept = {p for p, _ in follows.values()}
-    low = [i for i, (a, _) in enumerate(source.bits) if i not in taken and a >= 0 and a not in kept]
-    low += [i for i, bit in enumerate(source.bits) if bit == HOLE and i not in taken and i not in low]
-    low = sorted(low) + [i for i in range(source.occupied, slot_bits) if i not in taken]
-    if len(rest) > len(low):
-        return None
-    for bit, i in zip(rest, low, strict=False):
-        taken[i] = bit
+    summed = [i for i, (a, _) in enumerate(source.bits) if a >= 0 and a not in kept]
+    holes = [i for i, bit in enumerate(source.bits) if bit == HOLE and i not in taken]
+    top = [i for i in range(source.occupied, len(source.bits)) if i not in taken]
     left = [REPLICATED if bit == REPLICATED else HOLE for bit in source.bits]
-    return Layout(shape, tuple(taken.get(i, left[i]) for i in range(slot_bits)))
+    out = []
+    for first in (summed, summed[::-1]):
+        free = [*first, *holes, *top]
+        if first is not summed:
+            # From above: the chosen bits still carry the index in ascending order.
+            free = [*sorted(free[: len(rest)]), *free[len(rest) :]]
+        if len(rest) <= len(free):
+            mine = taken | dict(zip(free, rest, strict=False))
+            layout = Layout(shape, tuple(mine.get(i, left[i]) for i in range(len(left))))
+            if layout not in out:
+                out.append(layout)
+    return out
 
 
 def _followed_axes(
@@ -146,7 +152,7 @@ def _followed_axes(
             for shift in range(3):
                 offset = in_index[p] - (out_index[q] << shift)
                 spread = int(np.count_nonzero(np.bincount(offset + (size << shift))))
-                if spread <= max(1, extent // 3) and (size - 1) << shift < extent:
+                if spread <= max(1, extent // 2) and (size - 1) << shift < extent:
                     found.append((spread, shift, q, p))
     out: dict[int, tuple[int, int]] = {}
     for _, shift, q, p in sorted(found):
@@ -161,7 +167,5 @@ def candidates(
     """Layouts to try for an affine region that nobody makes demands on: near its sources, or row-major."""
     out: list[Layout] = []
     for matrix, layout in sources:
-        near = aligned(matrix, layout, region.shape)
-        if near is not None and near not in out:
-            out.append(near)
+        out += [near for near in aligned(matrix, layout, region.shape) if near not in out]
     return out or [row_major(region.shape, slot_bits)]

@@ -26,8 +26,6 @@ DIAGONAL = 0.02
 def reduce(term: Term, layout: Layout) -> tuple[Array, Layout, tuple[int, ...]]:
     """Sum first over slot bits that the matrix does not depend on: smaller matrix, its layout, the
     rotations."""
-    if not layout.zero_padding and any(s & (s - 1) for s in layout.shape):
-        return term.matrix, layout, ()
     which = linear.invariant_bits(term.matrix, layout)
     rotations, bits = sum_bits(layout.bits, which)
     matrix, shape = term.matrix, layout.shape

@@ -9,7 +9,7 @@ import click
 
 from cipherformer.cli import model as models
 from cipherformer.cli.output import console_for, json_option, print_table, write_json
-from cipherformer.report.plan import plan_summary
+from cipherformer.plan.estimate import summarise
 from cipherformer.report.table import Table, summary_table
 
 OBSTACLES_FOUND = 1
@@ -119,7 +119,7 @@ def compile_(
         plan = compile_graph(graph, calibration, Options(threads=threads))
         plan.save(out)
         plan.signature.save(out / SIGNATURE_FILE)
-    summary = plan_summary(plan, threads)
+    summary = {"fingerprint": plan.fingerprint, **summarise(plan, threads)}
     print_table(
         console, summary_table(f"Plan {plan.name}, calibrated on {len(calibration)} samples", summary)
     )

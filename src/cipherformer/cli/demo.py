@@ -38,8 +38,8 @@ from cipherformer.report.table import breakdown_table, demo_table, images_table
 def demo(out: Path, images: int, threads: int, retrain: bool, keep_keys: bool, json_path: str | None) -> None:
     """A small vision transformer reads handwritten digits that it cannot see.
 
-    Runs a server process and a client process that alone holds the secret key, and shows what the server never
-    sees: images and answers.
+    Runs a server process, and a client process that alone holds the secret key, and shows what the server
+    never sees: images and answers.
     """
     try:
         from cipherformer.demo.run import DemoOptions, run_demo

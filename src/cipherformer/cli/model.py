@@ -95,8 +95,8 @@ def read_samples(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[dict
     """Reads inputs of a model.
 
     Args:
-        path: a `.npy` file for a model of one input, or a `.npz` file with an array for each input. An array is
-            [n, *shape[1:]], or one input.
+        path: a `.npy` file for a model of one input, or a `.npz` file with an array for each input. An array
+            is [n, *shape[1:]], or one input.
         shapes: of the model's inputs, with a leading batch axis of size 1.
 
     Returns:

@@ -13,7 +13,6 @@ from cipherformer.errors import FormatError
 from cipherformer.plan.plan import Plan
 from cipherformer.plan.signature import Signature
 from cipherformer.report.compare import compare
-from cipherformer.report.plan import plan_summary, steps_table
 from cipherformer.report.plot import plot_breakdown
 from cipherformer.report.schema import DemoRecord, read
 from cipherformer.report.table import breakdown_table, demo_table, images_table, summary_table
@@ -37,8 +36,8 @@ def show(path: Path, graph: bool, steps: bool, json_path: str | None) -> None:
 
             console.print(print_graph(plan.graph), markup=False, soft_wrap=True)
         if steps:
-            print_table(console, steps_table(plan))
-        summary: dict[str, Any] = plan_summary(plan)
+            console.print(plan.text(), markup=False, soft_wrap=True)
+        summary: dict[str, Any] = {"fingerprint": plan.fingerprint, **plan.summary()}
         title = f"Plan {plan.name}"
     elif path.is_dir():
         title, summary = f"Keys in {path}", _keys(path)

@@ -182,3 +182,14 @@ def test_a_larger_allowance_lifts_the_limit():
     x = {"x": np.array([[1.0, 7.0, 90.0, 400.0]])}
     value = exact.run(low, x, lowered=True)[low.outputs[0]]
     np.testing.assert_allclose(value, 1.0 / x["x"], rtol=WIDE.reciprocal)
+
+
+@pytest.mark.parametrize(("top", "fits"), [(2.9, True), (3.5, False)])
+def test_a_polynomial_far_outside_its_interval_is_refused(top: float, fits: bool):
+    graph = one_op("polynomial", coefficients=(0.5, 1.0, 0.5), low=-2.0, high=2.0)
+    calibrated = calibrate(graph, [{"x": np.array([[0.0, 0.1, 1.0, top]])}], margin=0.0)
+    if fits:
+        assert [n.op for n in approximate(calibrated)] == ["input", "polynomial"]
+        return
+    with pytest.raises(LimitError, match=r"polynomial for \[-2, 2\] gets values in \[0, 3.5\]"):
+        approximate(calibrated)

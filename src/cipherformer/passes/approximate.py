@@ -7,6 +7,10 @@ from cipherformer.errors import CipherformerError, LimitError
 from cipherformer.graph import Graph, Node
 from cipherformer.graph.rewrite import GraphBuilder, rebuilt
 from cipherformer.ops import OPS, Composite, ErrorBudget
+from cipherformer.ops.spec import number
+
+DOMAIN_SLACK = 0.25
+"""Part of its interval's width by which a calibrated range, margin included, may leave it."""
 
 
 def approximate(graph: Graph, budget: ErrorBudget | None = None, *, target: str = "ckks") -> Graph:
@@ -65,7 +69,26 @@ def _approximated(
         if node.type.low is not None and node.type.high is not None:
             build.set_range(name, node.type.low - budget.activation, node.type.high + budget.activation)
         return name
+    if node.op == "polynomial":
+        check_domain(node, build.node(inputs[0]))
     return build.copy(graph, node, inputs)
+
+
+def check_domain(node: Node, operand: Node) -> None:
+    """LimitError if a polynomial of the model is used far outside the interval it was fitted on."""
+    low, high = number(node.attrs, "low"), number(node.attrs, "high")
+    slack = DOMAIN_SLACK * (high - low)
+    kind = operand.type
+    if (
+        kind.low is not None
+        and kind.high is not None
+        and (kind.low < low - slack or kind.high > high + slack)
+    ):
+        raise LimitError(
+            f"a polynomial for [{low:.4g}, {high:.4g}] gets values in [{kind.low:.4g}, {kind.high:.4g}]",
+            why="outside its interval a polynomial grows without bound",
+            fix="fit it on a wider interval, or train with a range loss so that its inputs stay inside",
+        )
 
 
 def plan_divisor(node: Node, divisor: Node, budget: ErrorBudget) -> ReciprocalPlan:

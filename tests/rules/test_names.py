@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import re
 
-import cipherformer
 from source import ROOT
+
+import cipherformer
 
 NAMES = [
     "CipherformerError",

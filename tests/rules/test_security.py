@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from source import ROOT
+
 from cipherformer import _native as native
 from cipherformer.targets.ckks import MAX_LOG_QP
-from source import ROOT
 
 
 def test_engine_and_compiler_have_one_table():

@@ -50,6 +50,29 @@ def test_an_input_that_goes_straight_into_a_product():
     assert np.allclose(ckks_sim.run(plan, data[0], seed=None).output, data[0]["x"] ** 2)
 
 
+def test_junk_in_padding_is_not_summed():
+    """A polynomial of the zero padding is not zero; five tokens leave three padded ones."""
+    rng = np.random.default_rng(2)
+    g = GraphBuilder("padding")
+    x = g.input("x", (1, 4, 5))
+    bent = [
+        g.emit(
+            "polynomial",
+            g.emit("mul", x, g.constant(0.5 + i)),
+            coefficients=(0.7, 0.3, 0.2),
+            low=-2.0,
+            high=2.0,
+        )
+        for i in range(2)
+    ]
+    product = g.emit("matmul", bent[0], g.emit("permute", bent[1], dims=(0, 2, 1)))
+    out = g.emit("linear", product, g.constant(rng.normal(size=(3, 4))))
+    data = samples((1, 4, 5))
+    plan = compile_graph(g.finish(out), data, Options(insecure_target=ring(10)))
+    for sample in data:
+        assert np.allclose(ckks_sim.run(plan, sample, seed=None).output, ckks_sim.reference(plan, sample))
+
+
 def test_levels_fall_by_each_kernels_depth(plan):
     by_name = {s.name: s for s in plan.steps}
     for step in plan.steps:

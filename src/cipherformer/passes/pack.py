@@ -119,6 +119,10 @@ def _pack_matmul(p: Packer, r: Region) -> None:
         _repacked(p, a, product.operand(left, product.m, product.k, p.slot_bits)),
         _repacked(p, b, product.operand(right, product.k, product.n, p.slot_bits)),
     )
+    length = left[-1]
+    if length & (length - 1) and not any(p.layouts[i].zero_padding for i in inputs):
+        # The sum runs over the padding too: one operand must hold zeros there.
+        inputs = (_zeroed(p, inputs[0]), inputs[1])
     full = product.operand(r.shape, product.m, product.n, p.slot_bits)
     contracted = product.k[: axis_bits(left[-1])]
     bits = list(full.bits)
@@ -140,11 +144,24 @@ def _repacked(p: Packer, name: str, wanted: Layout | None) -> str:
     label = f"{name}.repack"
     if label in p.layouts and p.layouts[label].bits == wanted.bits:
         return label
+    return _moved(p, name, wanted, label)
+
+
+def _zeroed(p: Packer, name: str) -> str:
+    """The value with zeros where the padding of its axes holds junk (one level)."""
+    have = p.layouts[name]
+    return _moved(p, name, Layout(have.shape, have.bits), f"{name}.zeroed")
+
+
+def _moved(p: Packer, name: str, wanted: Layout, label: str) -> str:
+    """An identity map into another layout."""
+    have = p.layouts[name]
     moved = linear.routes(linear.Triplets.of(np.eye(int(np.prod(have.shape)))), have, wanted)
     transform = linear.make_transform(label, moved.diagonals(), have.slots)
     p.transforms[label] = transform
     term = TermStep(0, (), label, ())
-    p.emit(Step(label, "affine", (name,), wanted, p.regions[name].origin, terms=(term,)))
+    region = p.regions.get(name)
+    p.emit(Step(label, "affine", (name,), wanted, region.origin if region else "", terms=(term,)))
     return label
 
 

@@ -33,7 +33,7 @@ class DigitsConfig:
     heads: int = 2
     hidden: int = 64
     exponent: int = 4
-    epsilon: float = 0.02
+    epsilon: float = 0.03
     degree: int = 6
     interval: float = 5.0
 

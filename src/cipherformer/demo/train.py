@@ -34,13 +34,13 @@ from cipherformer.train.swap import polynomial_rule, power_softmax_rule, swap
 
 BASELINE = DigitsConfig("baseline")
 PRIVATE = DigitsConfig("private")
-BASELINE_RECIPE = Recipe(epochs=80)
+BASELINE_RECIPE = Recipe(epochs=100)
 PRIVATE_RECIPE = Recipe(
-    epochs=60,
-    learning_rate=4e-3,
+    epochs=80,
+    learning_rate=8e-3,
     warm_up=0.2,
-    site_weight=0.3,
-    targets=Targets(interval_share=0.7, normaliser_ratio=8.0, score_bound=1.0),
+    site_weight=0.15,
+    targets=Targets(interval_share=0.7, normaliser_ratio=8.0, score_bound=1.2),
 )
 CONTRACT = Contract(normaliser_ratio=16.0, activation_levels=3, margin=0.1)
 

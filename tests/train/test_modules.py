@@ -1,0 +1,135 @@
+"""Polynomial activations, batch normalisation, and what export sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cipherformer.demo.model import DigitsConfig, DigitsViT
+from cipherformer.errors import ModelError, ParameterError
+from cipherformer.nn import (
+    BatchNorm,
+    PolynomialActivation,
+    PowerSoftmax,
+    SelfAttention,
+    TwoQuad,
+    fit_activation,
+)
+from cipherformer.train import freeze_polynomials
+
+pytestmark = pytest.mark.torch
+
+
+def exported_ops(model, *inputs):
+    program = torch.export.export(model.eval(), inputs)
+    names = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    return program.module(), names
+
+
+@pytest.mark.parametrize(("name", "stock"), [("gelu", nn.GELU()), ("relu", nn.ReLU()), ("silu", nn.SiLU())])
+def test_fit_error_is_the_stated_one(name, stock):
+    series = fit_activation(name, 7, -4.0, 3.0)
+    x = torch.linspace(-4.0, 3.0, 4001, dtype=torch.float64)
+    worst = (PolynomialActivation(series)(x) - stock(x)).abs().max().item()
+    assert worst == pytest.approx(series.error, rel=1e-2)
+    assert worst < 0.2
+    assert series.levels == 3
+
+
+def test_symmetric_gelu_fit_drops_vanishing_coefficients():
+    series = fit_activation("gelu", 7, -4.0, 4.0)
+    assert series.degree == 6
+    assert series.coefficients[3] == series.coefficients[5] == 0.0
+
+
+@pytest.mark.parametrize("degree", [0, 32])
+def test_degree_is_checked(degree):
+    with pytest.raises(ParameterError):
+        fit_activation("gelu", degree, -1.0, 1.0)
+
+
+def test_evaluation_matches_numpy():
+    series = fit_activation("silu", 9, -3.0, 5.0)
+    x = np.linspace(-3.0, 5.0, 50)
+    got = PolynomialActivation(series)(torch.tensor(x)).numpy()
+    t = (2 * x - 2.0) / 8.0
+    np.testing.assert_allclose(got, np.polynomial.chebyshev.chebval(t, series.coefficients), atol=1e-12)
+
+
+def test_trainable_coefficients_learn_and_freeze():
+    model = nn.Sequential(PolynomialActivation.fit("relu", degree=4, low=-2.0, high=2.0, trainable=True))
+    x = torch.linspace(-2.0, 2.0, 64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    first = (model(x) - torch.sigmoid(x)).square().mean()
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = (model(x) - torch.sigmoid(x)).square().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05 * first
+    with pytest.raises(ModelError, match="freeze"):
+        torch.export.export(model, (x,), strict=False)
+    frozen = freeze_polynomials(model)
+    assert not list(frozen.parameters())
+    torch.testing.assert_close(frozen(x), model(x).detach())
+
+
+def test_batch_norm_normalises_features_and_evaluates_as_an_affine_map():
+    torch.manual_seed(0)
+    norm = BatchNorm(5, momentum=None)
+    x = torch.randn(16, 7, 5) * torch.arange(1.0, 6.0) + 3.0
+    y = norm(x)
+    assert y.mean(dim=(0, 1)).abs().max() < 1e-5
+    torch.testing.assert_close(y.var(dim=(0, 1), unbiased=False), torch.ones(5), atol=1e-3, rtol=0)
+    norm.eval()
+    inner = norm.inner
+    wanted = torch.nn.functional.batch_norm(
+        x.reshape(-1, 5),
+        inner.running_mean,
+        inner.running_var,
+        inner.weight,
+        inner.bias,
+        False,
+        0.0,
+        inner.eps,
+    )
+    torch.testing.assert_close(norm(x), wanted.view_as(x))
+    torch.testing.assert_close(norm(x[:, 0]), norm(x)[:, 0])
+
+
+def test_export_of_the_private_model_emits_one_op_a_site_and_equals_eager():
+    torch.manual_seed(0)
+    model = DigitsViT(DigitsConfig("private"))
+    with torch.no_grad():
+        model.attention.query.weight.mul_(20.0)  # scores of order one, so that PowerSoftmax matters
+    images = torch.rand(3, 1, 8, 8)
+    program, names = exported_ops(model, images)
+    assert names.count("cipherformer.power_softmax.default") == 1
+    assert names.count("cipherformer.polynomial.default") == 1
+    assert not [n for n in names if "softmax" in n and "cipherformer" not in n]
+    torch.testing.assert_close(program(images), model(images), atol=1e-5, rtol=0)
+
+
+def test_export_of_two_quad_and_masks():
+    class Masked(nn.Module):
+        def __init__(self, weights):
+            super().__init__()
+            self.inner = SelfAttention(8, 2, weights)
+            self.register_buffer("mask", torch.ones(5, 5).tril())
+
+        def forward(self, x):
+            return self.inner(x, self.mask)
+
+    x = torch.randn(1, 5, 8)
+    for weights, op in ((TwoQuad(), "two_quad"), (PowerSoftmax(), "power_softmax")):
+        model = Masked(weights)
+        program, names = exported_ops(model, x)
+        assert names.count(f"cipherformer.{op}.default") == 1
+        torch.testing.assert_close(program(x), model(x), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("variant", ["private", "baseline"])
+def test_digits_model_shapes(variant):
+    assert DigitsViT(DigitsConfig(variant))(torch.rand(2, 1, 8, 8)).shape == (2, 10)

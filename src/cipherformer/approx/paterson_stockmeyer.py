@@ -50,21 +50,22 @@ def plan(degree: int) -> Split:
     return min(candidates, key=lambda s: (s.products, s.baby))
 
 
-def _is_leaf(count: int, depth: int, baby: int) -> bool:
+def is_leaf(count: int, depth: int, baby: int) -> bool:
     """A block of `count` coefficients is summed directly if T_(count-1) leaves a level for them."""
     return count <= 2 or (count <= baby and (count - 2).bit_length() + 1 <= depth)
 
 
-def _half(count: int) -> int:
+def half_of(count: int) -> int:
+    """The largest power of two below `count`: the m of p = q T_m + r."""
     return 1 << ((count - 1).bit_length() - 1)
 
 
 def _count(count: int, depth: int, baby: int, basis: set[int]) -> int:
     """Products that join blocks; fills in which T_k they need."""
-    if _is_leaf(count, depth, baby):
+    if is_leaf(count, depth, baby):
         basis.update(range(1, count))
         return 0
-    half = _half(count)
+    half = half_of(count)
     basis.add(half)
     quotient = 0 if count - half == 1 else 1 + _count(count - half, depth - 1, baby, basis)
     return quotient + _count(half, depth, baby, basis)
@@ -111,12 +112,12 @@ def _basis(k: int, known: dict[int, Any]) -> Any:
 
 
 def _evaluate(c: list[float], depth: int, baby: int, known: dict[int, Any]) -> Any:
-    if _is_leaf(len(c), depth, baby):
+    if is_leaf(len(c), depth, baby):
         total: Any = c[0]
         for k in range(1, len(c)):
             total = _basis(k, known) * c[k] + total
         return total
-    m = _half(len(c))
+    m = half_of(len(c))
     quotient = [c[m], *(2.0 * value for value in c[m + 1 :])]
     rest = list(c[:m])
     for i in range(1, len(c) - m):

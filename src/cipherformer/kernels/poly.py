@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from cipherformer.approx.paterson_stockmeyer import half_of, is_leaf, plan
 from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import SlotAlgebra, V
 
@@ -37,10 +40,10 @@ def chebyshev(
 ) -> V:
     """sum_k c_k T_k(u), u = (2x - low - high) / (high - low), at `scale`, `chebyshev_depth` levels below x.
 
-    Paterson-Stockmeyer on the Chebyshev basis (Bossuat et al., EUROCRYPT 2021, section 5): p = q T_m + r with
-    m = 2^(k-1), down to degree 1. The target scale is handed down the recursion, so every sum adds equal
-    scales and no level is spent on aligning them. The map to [-1, 1] is a relabelling and an addition: no
-    level.
+    The split is `approx.paterson_stockmeyer.plan`'s. The target scale is handed down the recursion (Bossuat
+    et al., EUROCRYPT 2021, section 5), so every sum adds equal scales and no level is spent on aligning
+    them. The map to [-1, 1] is a relabelling and an addition: no level. T_k with coefficient 0 are not
+    computed.
 
     Raises:
         CompileError: if x has too few levels.
@@ -53,42 +56,60 @@ def chebyshev(
     u = b.relabel(x, b.scale(x) * half)
     if middle:
         u = b.add_scalar(u, -middle / half)
-    basis = {1: u}
-    for k in range(1, depth):
-        basis[1 << k] = _double_angle(b, basis[1 << (k - 1)])
+    series = _Series(b, {1: u}, plan(max(degree, 1)).baby)
     bottom = b.level(x) - depth + 1
-    padded = [*coefficients, *[0.0] * ((1 << depth) - len(coefficients))]
-    return b.rescale(_evaluate(b, padded, basis, bottom, scale * b.modulus(bottom)))
+    padded = [*coefficients, *[0.0] * (2 - len(coefficients))]
+    return b.rescale(series.sum(padded, depth, bottom, scale * b.modulus(bottom)))
 
 
-def _double_angle(b: SlotAlgebra[V], t: V) -> V:
-    """T_2n = 2 T_n^2 - 1."""
-    square = b.rescale(b.multiply(t, t))
-    return b.add_scalar(b.add(square, square), -1.0)
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """One evaluation: the T_k known so far, and the length up to which a block is summed directly."""
 
+    b: SlotAlgebra[Any]
+    known: dict[int, Any]
+    baby: int
 
-def _evaluate(b: SlotAlgebra[V], c: list[float], basis: dict[int, V], level: int, scale: float) -> V:
-    """The polynomial with 2^k coefficients, not rescaled, at `level` and `scale`."""
-    if len(c) == 2:
-        u = b.drop(basis[1], level)
-        return b.add_scalar(b.mul_scalar(u, c[1], scale / b.scale(u)), c[0])
-    m = len(c) // 2
-    # T_{m+i} = 2 T_m T_i - T_{m-i}: the upper half divided by T_m leaves q, and takes its mirror image from
-    # the rest.
-    q = [c[m], *[2 * value for value in c[m + 1 :]]]
-    rest = [c[0], *[c[i] - c[2 * m - i] for i in range(1, m)]]
-    if not any(q):
-        return _evaluate(b, rest, basis, level, scale)
-    giant = b.drop(basis[m], level)
-    if not any(q[1:]):
-        product = b.mul_scalar(giant, q[0], scale / b.scale(giant))
-    else:
-        wanted = scale / b.scale(giant)
-        quotient = b.rescale(_evaluate(b, q, basis, level + 1, wanted * b.modulus(level + 1)))
-        product = b.multiply(quotient, giant)
-        product = b.relabel(product, scale)
-    if not any(rest):
-        return product
-    if not any(rest[1:]):
-        return b.add_scalar(product, rest[0])
-    return b.add(product, _evaluate(b, rest, basis, level, scale))
+    def basis(self, k: int) -> Any:
+        """T_k, from T_(i+j) = 2 T_i T_j - T_(i-j) with i - j in {0, 1}."""
+        if k not in self.known:
+            b, i, j = self.b, k - k // 2, k // 2
+            product = b.multiply(self.basis(i), self.basis(j))
+            product = b.add(product, product)
+            if i != j:
+                one = b.drop(self.known[1], b.level(product))
+                product = b.sub(product, b.mul_scalar(one, 1.0, b.scale(product) / b.scale(one)))
+            product = b.rescale(product)
+            self.known[k] = b.add_scalar(product, -1.0) if i == j else product
+        return self.known[k]
+
+    def sum(self, c: list[float], depth: int, level: int, scale: float) -> Any:
+        """The series with coefficients c, not rescaled, at `level` and `scale`; it may take `depth` levels."""
+        if is_leaf(len(c), depth, self.baby):
+            return self._direct(c, level, scale)
+        b, m = self.b, half_of(len(c))
+        quotient = [c[m], *(2.0 * value for value in c[m + 1 :])]
+        rest = c[:m]
+        for i in range(1, len(c) - m):
+            rest[m - i] -= c[m + i]
+        if not any(quotient):
+            return self.sum(rest, depth, level, scale)
+        giant = b.drop(self.basis(m), level)
+        if not any(quotient[1:]):
+            product = b.mul_scalar(giant, quotient[0], scale / b.scale(giant))
+        else:
+            wanted = scale / b.scale(giant) * b.modulus(level + 1)
+            factor = b.rescale(self.sum(quotient, depth - 1, level + 1, wanted))
+            product = b.relabel(b.multiply(factor, giant), scale)
+        if not any(rest[1:]):
+            return b.add_scalar(product, rest[0]) if rest[0] else product
+        return b.add(product, self.sum(rest, depth, level, scale))
+
+    def _direct(self, c: list[float], level: int, scale: float) -> Any:
+        b = self.b
+        total = None
+        for k in [k for k in range(1, len(c)) if c[k]] or [1]:
+            t = b.drop(self.basis(k), level)
+            term = b.mul_scalar(t, c[k], scale / b.scale(t))
+            total = term if total is None else b.add(total, term)
+        return b.add_scalar(total, c[0]) if c[0] else total

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +132,7 @@ class Plan:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         data, arrays = self._parts()
-        np.savez_compressed(folder / ARRAYS_FILE, **arrays)
+        np.savez_compressed(folder / ARRAYS_FILE, **cast(Any, arrays))
         (folder / PLAN_FILE).write_text(
             json.dumps({**data, "fingerprint": self.fingerprint}, indent=1) + "\n"
         )

@@ -84,7 +84,7 @@ class _Series:
         return self.known[k]
 
     def sum(self, c: list[float], depth: int, level: int, scale: float) -> Any:
-        """The series with coefficients c, not rescaled, at `level` and `scale`; it may take `depth` levels."""
+        """The series with coefficients c, not rescaled, at `level` and `scale`, in `depth` levels."""
         if is_leaf(len(c), depth, self.baby):
             return self._direct(c, level, scale)
         b, m = self.b, half_of(len(c))

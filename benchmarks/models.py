@@ -95,7 +95,7 @@ def main() -> None:
                     parameters=parameters,
                     machine=machine(),
                     date=today(),
-                )  # fmt: skip
+                )
             )
     print_table(Console(), suite_table("models", records))
     if options.json:

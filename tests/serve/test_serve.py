@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
-import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
-from fake_backend import KEY_NAMES, SECRET, FakeCipher, digest, facts, make_keys
+from fake_backend import KEY_NAMES, FakeCipher, digest, facts, make_keys
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from talk import X, answers, channel_to, dial
 
 from cipherformer.errors import DataError, KeyMismatchError, ProtocolError
 from cipherformer.serve import messages as m
@@ -25,37 +23,6 @@ from cipherformer.serve.client import Client
 from cipherformer.serve.keys import load
 from cipherformer.serve.store import StoreLimits
 from cipherformer.serve.wire import encode
-
-X = np.array([1.0, 2.0, 3.0, 4.0])
-
-
-def answers(client: Client) -> None:
-    np.testing.assert_array_equal(client.ask(X).output, 2 * X)
-
-
-def dial(address: Address) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(5.0)
-    sock.connect(address.path)
-    return sock
-
-
-def channel_to(address: Address, keys=None) -> Channel:
-    """A connection that has said hello, for tests that then misbehave."""
-    channel = Channel(dial(address), silence_s=5.0)
-    known = facts()
-    client = keys.manifest.client if keys else "a" * 64
-    channel.send(
-        m.Hello(
-            protocol=m.PROTOCOL,
-            fingerprint=known.fingerprint,
-            parameters=known.parameters,
-            client=client,
-            software="test",
-        )
-    )
-    channel.session = channel.expect(m.Welcome)[0].session
-    return channel
 
 
 def test_questions_are_answered(run_server, connect) -> None:
@@ -360,122 +327,3 @@ def test_a_client_that_leaves_stops_its_computation(run_server, connect) -> None
     while not any(event in ("refused", "connection lost") for event, _ in log):
         assert time.monotonic() < deadline, log
         time.sleep(0.02)
-
-
-def test_a_killed_server_is_noticed_at_once_and_serves_the_same_keys_again(
-    folder, run_process, connect
-) -> None:
-    address = f"unix:{folder / 'socket'}"
-    process = run_process(address, "--steps", "600", "--step-s", "0.05")
-    with connect(Address.parse(address)) as client:
-        assert client.key_bytes_sent > 0
-        threading.Timer(0.5, process.kill).start()
-        start = time.monotonic()
-        with pytest.raises(ProtocolError, match="the server went away"):
-            client.ask(X)
-        assert time.monotonic() - start < 5
-    run_process(address)
-    with connect(Address.parse(address)) as client:
-        assert client.key_bytes_sent == 0
-        answers(client)
-
-
-def test_a_frozen_server_is_noticed_by_its_silence(folder, run_process, connect) -> None:
-    import signal
-
-    address = f"unix:{folder / 'socket'}"
-    process = run_process(address, "--steps", "600", "--step-s", "0.05")
-    with connect(Address.parse(address), silence_s=1.0) as client:
-        timer = threading.Timer(0.3, process.send_signal, (signal.SIGSTOP,))
-        timer.start()
-        start = time.monotonic()
-        with pytest.raises(ProtocolError, match="the server went away"):
-            client.ask(X)
-        assert time.monotonic() - start < 10
-
-
-def test_a_slow_server_is_not_taken_for_dead(folder, run_process, connect) -> None:
-    address = f"unix:{folder / 'socket'}"
-    run_process(address, "--steps", "1", "--step-s", "2.5")
-    with connect(Address.parse(address), silence_s=1.0) as client:
-        answers(client)
-
-
-def test_sigterm_ends_a_server_cleanly(folder, run_process, connect) -> None:
-    address = f"unix:{folder / 'socket'}"
-    process = run_process(address, "--steps", "600", "--step-s", "0.05")
-    with connect(Address.parse(address)) as client:
-        threading.Timer(0.3, process.terminate).start()
-        with pytest.raises(RefusedError, match="shuts down"):
-            client.ask(X)
-    assert process.wait(10) == 0
-    assert not (folder / "socket").exists()
-
-
-def test_a_damaged_key_on_the_servers_disk_is_asked_for_again(folder, run_server, connect) -> None:
-    address, _ = run_server()
-    with connect(address) as client:
-        name = client._keys.manifest.client
-    victim = sorted((folder / "store" / name).glob("*.key"))[0]
-    data = bytearray(victim.read_bytes())
-    data[-1] ^= 1
-    victim.write_bytes(data)
-    second, _ = run_server()  # a fresh process would also read from disk
-    with connect(second) as client, pytest.raises(RefusedError, match="keys are missing") as caught:
-        client.ask(X)
-    assert caught.value.code == "keys_missing"
-    with connect(second) as client:
-        assert client.key_bytes_sent > 0
-        answers(client)
-
-
-def test_two_servers_cannot_share_an_address(run_server, folder) -> None:
-    from fake_backend import FakeEvaluation
-
-    from cipherformer.serve.server import Server
-
-    address, _ = run_server()
-    with pytest.raises(ProtocolError, match="cannot listen"):
-        Server(address, facts(), FakeEvaluation, folder / "other")
-
-
-def test_no_server_is_a_clear_error(folder, connect) -> None:
-    with pytest.raises(ProtocolError, match="cannot reach the server"):
-        connect(Address(path=str(folder / "nobody")))
-
-
-def test_a_server_that_talks_nonsense_is_a_clear_error(folder, connect) -> None:
-    path = str(folder / "nonsense")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(1)
-
-        def talk() -> None:
-            sock, _ = listener.accept()
-            with sock:
-                sock.sendall(struct.pack("<Q", 12345) * 10)
-
-        thread = threading.Thread(target=talk)
-        thread.start()
-        with pytest.raises(ProtocolError, match="not a cipherformer frame"):
-            connect(Address(path=path))
-        thread.join()
-
-
-def test_the_store_and_the_log_hold_no_secret(folder, run_server, connect) -> None:
-    address, log = run_server()
-    with connect(address) as client:
-        answers(client)
-    for path in (folder / "store").rglob("*"):
-        assert path.is_dir() or SECRET not in path.read_bytes()
-    assert "FAKE" not in repr(log)
-
-
-def test_the_server_side_never_imports_the_client_side() -> None:
-    code = (
-        "import sys, cipherformer.serve.server as s; "
-        "bad = [m for m in sys.modules if 'client' in m and m.startswith('cipherformer')]; "
-        "sys.exit(repr(bad) if bad or 'torch' in sys.modules else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -10,6 +10,16 @@ namespace {
 
 constexpr std::array<std::uint8_t, 4> kMagic{'C', 'F', 'H', 'E'};
 
+std::uint64_t load_word(const std::uint8_t* bytes) {
+    std::uint64_t word = 0;
+    for (unsigned i = 0; i < 8; ++i) word |= std::uint64_t{bytes[i]} << (8 * i);  // one load on little-endian machines
+    return word;
+}
+
+void store_word(std::uint8_t* bytes, std::uint64_t word) {
+    for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
+}
+
 const char* name(std::uint16_t kind) {
     switch (static_cast<Kind>(kind)) {
         case Kind::parameters: return "parameters";
@@ -36,13 +46,18 @@ void Writer::packed(std::span<const std::uint64_t> values, unsigned width) {
     const std::size_t start = bytes_.size();
     bytes_.resize(start + packed_bytes(values.size(), width));
     std::uint8_t* out = bytes_.data() + start;
-    std::uint64_t pending = 0;  // fewer than 8 bits between values
-    unsigned filled = 0;
+    std::uint64_t pending = 0;
+    unsigned filled = 0;  // bits in `pending`, below 64
     for (std::uint64_t value : values) {
         pending |= value << filled;
-        for (filled += width; filled >= 8; filled -= 8, pending >>= 8) *out++ = static_cast<std::uint8_t>(pending);
+        filled += width;
+        if (filled < 64) continue;
+        store_word(out, pending);
+        out += 8;
+        filled -= 64;
+        pending = value >> (width - filled);
     }
-    if (filled != 0) *out = static_cast<std::uint8_t>(pending);
+    for (; filled > 0; filled = filled > 8 ? filled - 8 : 0, pending >>= 8) *out++ = static_cast<std::uint8_t>(pending);
 }
 
 std::uint64_t Reader::get(unsigned count) {
@@ -63,21 +78,26 @@ std::span<const std::uint8_t> Reader::raw(std::size_t count) {
     return out;
 }
 
-void Reader::packed(std::span<std::uint64_t> values, unsigned width, std::uint64_t bound) {
-    const auto source = raw(packed_bytes(values.size(), width));
-    const std::uint8_t* in = source.data();
+void Reader::unpack(std::span<std::uint64_t> values, std::span<const std::uint8_t> source, unsigned width,
+                    std::uint64_t bound) const {
     const std::uint64_t mask = (std::uint64_t{1} << width) - 1;
-    std::uint64_t pending = 0;
-    unsigned filled = 0;
     std::uint64_t largest = 0;
-    for (std::uint64_t& value : values) {
-        for (; filled < width; filled += 8) pending |= std::uint64_t{*in++} << filled;
-        value = pending & mask;
-        largest = std::max(largest, value);
-        pending >>= width;
-        filled -= width;
+    std::size_t bit = 0;
+    // A value is within the 8 bytes that start at its first byte; near the end those come from a padded copy.
+    const std::size_t whole = source.size() < 8 ? 0 : std::min(values.size(), ((source.size() - 8) * 8 + 7) / width + 1);
+    for (std::size_t i = 0; i < whole; ++i, bit += width) {
+        values[i] = load_word(source.data() + bit / 8) >> (bit % 8) & mask;
+        largest = std::max(largest, values[i]);
     }
-    if (pending != 0) fail("the filling of a packed block is not zero", "the data is damaged: send it again");
+    for (std::size_t i = whole; i < values.size(); ++i, bit += width) {
+        std::array<std::uint8_t, 8> padded{};
+        std::copy(source.begin() + static_cast<std::ptrdiff_t>(bit / 8), source.end(), padded.begin());
+        values[i] = load_word(padded.data()) >> (bit % 8) & mask;
+        largest = std::max(largest, values[i]);
+    }
+    const unsigned filling = static_cast<unsigned>(8 * source.size() - bit);
+    if (filling != 0 && source.back() >> (8 - filling) != 0)
+        fail("the filling of a packed block is not zero", "the data is damaged: send it again");
     if (largest >= bound) fail("a residue is not below its modulus", "the data is damaged: send it again");
 }
 

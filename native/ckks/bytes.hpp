@@ -29,6 +29,8 @@ inline constexpr std::size_t kHeaderBytes = 4 + 2 + 2 + 32 + 8;
 // "the object: why; fix", thrown as std::invalid_argument (ValueError in Python).
 [[noreturn]] void refuse(std::string_view what, std::string_view why, std::string_view fix = {});
 
+constexpr std::size_t packed_bytes(std::size_t count, unsigned width) { return (count * width + 7) / 8; }
+
 class Writer {
 public:
     explicit Writer(std::size_t reserve = 0) { bytes_.reserve(reserve); }
@@ -39,7 +41,7 @@ public:
     void u64(std::uint64_t x) { put(x, 8); }
     void f64(double x);
     void raw(std::span<const std::uint8_t> x) { bytes_.insert(bytes_.end(), x.begin(), x.end()); }
-    // Each value in `width` bits, least significant bit first; the last byte is filled with zeros.
+    // Each value in `width` <= 56 bits, least significant bit first; the last byte is filled with zeros.
     void packed(std::span<const std::uint64_t> values, unsigned width);
     Bytes take() { return std::move(bytes_); }
 
@@ -69,7 +71,12 @@ public:
         return out;
     }
     // Inverse of Writer::packed; refuses a value that is not below `bound` and filling that is not zero.
-    void packed(std::span<std::uint64_t> values, unsigned width, std::uint64_t bound);
+    void packed(std::span<std::uint64_t> values, unsigned width, std::uint64_t bound) {
+        unpack(values, raw(packed_bytes(values.size(), width)), width, bound);
+    }
+    // The same for bytes already taken with raw(); touches no state, so limbs can be unpacked in parallel.
+    void unpack(std::span<std::uint64_t> values, std::span<const std::uint8_t> source, unsigned width,
+                std::uint64_t bound) const;
 
     std::size_t left() const { return bytes_.size() - at_; }
     // Refuses unless exactly `count` bytes are left.
@@ -83,8 +90,6 @@ private:
     std::size_t at_ = 0;
     std::string what_;
 };
-
-constexpr std::size_t packed_bytes(std::size_t count, unsigned width) { return (count * width + 7) / 8; }
 
 void write_header(Writer& writer, Kind kind, const Digest& parameters, std::size_t payload_bytes);
 // Checks magic, version, kind, digest (unless `parameters` is null) and the length; returns the digest.

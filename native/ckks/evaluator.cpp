@@ -244,8 +244,9 @@ Ciphertext Evaluator::relinearise(const Ciphertext& a, bool rescale_result) cons
     }
     if (!rescale_result) {
         Draft out(context_, 2, a.level, a.scale);
-        divide_by_special(*context_, *out.polys[0], u0, a.level, a.parts[0].get());
-        divide_by_special(*context_, *out.polys[1], u1, a.level, a.parts[1].get());
+        const std::array<Division, 2> divisions{
+            {{*out.polys[0], u0, a.parts[0].get()}, {*out.polys[1], u1, a.parts[1].get()}}};
+        divide_by_special(*context_, divisions, a.level);
         return out.result;
     }
     context_->parallel(a.level + 1, [&](std::size_t j) {  // over QP the other parts count P times
@@ -255,8 +256,8 @@ Ciphertext Evaluator::relinearise(const Ciphertext& a, bool rescale_result) cons
         context_->kernels().mul_scalar_add(u1.limb(j), a.parts[1]->limb(j), p, context_->n(), q);
     });
     Draft out(context_, 2, a.level - 1, a.scale / context_->modulus(a.level).real);
-    divide_by_special_and_last(*context_, *out.polys[0], u0, a.level);
-    divide_by_special_and_last(*context_, *out.polys[1], u1, a.level);
+    const std::array<Division, 2> divisions{{{*out.polys[0], u0, nullptr}, {*out.polys[1], u1, nullptr}}};
+    divide_by_special_and_last(*context_, divisions, a.level);
     return out.result;
 }
 

@@ -16,14 +16,10 @@ Ciphertext switched(const ContextPtr& context, const Ciphertext& a, Decompositio
     else
         switch_key(digits, *context, key, u0, u1);
 
-    divide_by_special(*context, u0, u0, a.level, a.parts[0].get());
-    divide_by_special(*context, u1, u1, a.level, nullptr);
     auto c0 = std::make_shared<Poly>(context->poly(a.level + 1));
     auto c1 = std::make_shared<Poly>(context->poly(a.level + 1));
-    context->parallel(a.level + 1, [&](std::size_t j) {
-        context->kernels().permute(c0->limb(j), u0.limb(j), key.permutation.data(), context->n());
-        context->kernels().permute(c1->limb(j), u1.limb(j), key.permutation.data(), context->n());
-    });
+    const std::array<Division, 2> divisions{{{*c0, u0, a.parts[0].get()}, {*c1, u1, nullptr}}};
+    divide_by_special(*context, divisions, a.level, key.permutation.data());
     return {context, {c0, c1}, a.level, a.scale, std::nullopt};
 }
 

@@ -62,49 +62,65 @@ void Decomposition::multiply(u64* out0, u64* out1, const SwitchingKey& key, std:
     context_.kernels().dot(out1, values.data(), a.data(), digits_, false, context_.n(), q);
 }
 
-void divide_by_special(const Context& context, Poly& out, Poly& in, std::size_t level, const Poly* add) {
-    const BaseConverter& converter = context.special_converter(level);
-    context.parallel(context.special(), [&](std::size_t k) {
-        context.ntt(context.parameters().limbs() + k).inverse_scaled(in.limb(level + 1 + k), converter.scale(k));
+namespace {
+
+// quotients[d] = the conversion of limbs first, first + 1, ... of divisions[d].in to limbs 0 .. count - 1, in coefficient form.
+void convert_divisors(const Context& context, std::span<const Division> divisions, std::size_t level, std::size_t first,
+                      const BaseConverter& converter, std::span<Poly* const> quotients) {
+    const std::size_t divisors = converter.from().size();
+    context.parallel(divisions.size() * divisors, [&](std::size_t task) {
+        const std::size_t k = task % divisors;
+        u64* limb = divisions[task / divisors].in.limb(first + k);
+        context.ntt(context.index(level, first + k)).inverse_scaled(limb, converter.scale(k));
     });
-    Poly rest = context.poly(level + 1);
     context.parallel_chunks([&](std::size_t start, std::size_t count) {
-        Pointers source{};
-        OutPointers target{};
-        for (std::size_t k = 0; k < context.special(); ++k) source[k] = in.limb(level + 1 + k) + start;
-        for (std::size_t j = 0; j <= level; ++j) target[j] = rest.limb(j) + start;
-        converter.convert(target.data(), source.data(), count, context.kernels());
-    });
-    context.parallel(level + 1, [&](std::size_t j) {
-        const Modulus& q = context.modulus(j);
-        context.ntt(j).forward(rest.limb(j));
-        context.kernels().sub_mul_scalar(rest.limb(j), in.limb(j), rest.limb(j), context.special_inverse(j), context.n(), q);
-        if (add != nullptr)
-            context.kernels().add(out.limb(j), rest.limb(j), add->limb(j), context.n(), q);
-        else
-            std::memcpy(out.limb(j), rest.limb(j), context.n() * sizeof(u64));
+        for (std::size_t d = 0; d < divisions.size(); ++d) {
+            Pointers source{};
+            OutPointers target{};
+            for (std::size_t k = 0; k < divisors; ++k) source[k] = divisions[d].in.limb(first + k) + start;
+            for (std::size_t j = 0; j < converter.to().size(); ++j) target[j] = quotients[d]->limb(j) + start;
+            converter.convert(target.data(), source.data(), count, context.kernels());
+        }
     });
 }
 
-void divide_by_special_and_last(const Context& context, Poly& out, Poly& in, std::size_t level) {
-    const BaseConverter& converter = context.rescale_converter(level);
-    const std::size_t divided = context.special() + 1;
-    context.parallel(divided, [&](std::size_t k) {
-        const std::size_t j = level + k;  // the last ordinary limb, then the special ones
-        context.ntt(context.index(level, j)).inverse_scaled(in.limb(j), converter.scale(k));
-    });
-    context.parallel_chunks([&](std::size_t start, std::size_t count) {
-        Pointers source{};
-        OutPointers target{};
-        for (std::size_t k = 0; k < divided; ++k) source[k] = in.limb(level + k) + start;
-        for (std::size_t j = 0; j < level; ++j) target[j] = out.limb(j) + start;
-        converter.convert(target.data(), source.data(), count, context.kernels());
-    });
-    context.parallel(level, [&](std::size_t j) {
+}  // namespace
+
+void divide_by_special(const Context& context, std::span<const Division> divisions, std::size_t level,
+                       const std::uint32_t* permutation) {
+    std::vector<Poly> work;
+    std::vector<Poly*> quotients;
+    work.reserve(divisions.size());
+    for (const Division& division : divisions) {
+        if (permutation != nullptr) work.push_back(context.poly(level + 1));
+        quotients.push_back(permutation != nullptr ? &work.back() : &division.out);
+    }
+    convert_divisors(context, divisions, level, level + 1, context.special_converter(level), quotients);
+    context.parallel(divisions.size() * (level + 1), [&](std::size_t task) {
+        const Division& division = divisions[task / (level + 1)];
+        const std::size_t j = task % (level + 1);
         const Modulus& q = context.modulus(j);
-        context.ntt(j).forward(out.limb(j));
+        const Kernels& k = context.kernels();
+        u64* quotient = quotients[task / (level + 1)]->limb(j);
+        context.ntt(j).forward(quotient);
+        k.sub_mul_scalar(quotient, division.in.limb(j), quotient, context.special_inverse(j), context.n(), q);
+        if (division.add != nullptr) k.add(quotient, quotient, division.add->limb(j), context.n(), q);
+        if (permutation != nullptr) k.permute(division.out.limb(j), quotient, permutation, context.n());
+    });
+}
+
+void divide_by_special_and_last(const Context& context, std::span<const Division> divisions, std::size_t level) {
+    std::vector<Poly*> quotients;
+    for (const Division& division : divisions) quotients.push_back(&division.out);
+    convert_divisors(context, divisions, level, level, context.rescale_converter(level), quotients);
+    context.parallel(divisions.size() * level, [&](std::size_t task) {
+        const Division& division = divisions[task / level];
+        const std::size_t j = task % level;
+        const Modulus& q = context.modulus(j);
+        u64* quotient = division.out.limb(j);
         const u64 factor = q.mul(context.special_inverse(j), context.last_inverse(level, j));
-        context.kernels().sub_mul_scalar(out.limb(j), in.limb(j), out.limb(j), factor, context.n(), q);
+        context.ntt(j).forward(quotient);
+        context.kernels().sub_mul_scalar(quotient, division.in.limb(j), quotient, factor, context.n(), q);
     });
 }
 

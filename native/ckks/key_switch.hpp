@@ -1,6 +1,8 @@
 // Hybrid key switching (Han, Ki 2020): decompose into digits, raise to QP, multiply with the key, divide by P.
 #pragma once
 
+#include <span>
+
 #include "ckks/keys.hpp"
 
 namespace cipherformer {
@@ -32,12 +34,20 @@ private:
     Poly raised_;         // limb digit * limbs_ + j; a digit's own limbs hold its scaled coefficients
 };
 
-// out_j = round(in_j / P) + add_j for limbs 0 .. level (add may be null; out may be add); the special limbs of `in` are
-// destroyed. The rounding is off by at most half the number of special limbs.
-void divide_by_special(const Context& context, Poly& out, Poly& in, std::size_t level, const Poly* add);
+// One polynomial to be divided by P. The special limbs of `in` are destroyed; `out` must be another polynomial.
+struct Division {
+    Poly& out;
+    Poly& in;               // over QP
+    const Poly* add;        // added to the quotient, or null
+};
 
-// As above, and also by q_level: the result has limbs 0 .. level - 1. The last limb of `in` is destroyed, too.
-void divide_by_special_and_last(const Context& context, Poly& out, Poly& in, std::size_t level);
+// out = phi(round(in / P) + add) on limbs 0 .. level of each, phi the automorphism with this permutation (null: none).
+// The rounding is off by at most half the number of special limbs.
+void divide_by_special(const Context& context, std::span<const Division> divisions, std::size_t level,
+                       const std::uint32_t* permutation = nullptr);
+
+// out = round(in / (P q_level)) on limbs 0 .. level - 1 of each; `add` must be null. The last limb is destroyed, too.
+void divide_by_special_and_last(const Context& context, std::span<const Division> divisions, std::size_t level);
 
 // (out0, out1) over QP = key applied to all digits.
 void switch_key(Decomposition& digits, const Context& context, const SwitchingKey& key, Poly& out0, Poly& out1);

@@ -156,7 +156,8 @@ private:
 void add_giant(const Context& context, const SwitchingKey& key, std::size_t level, const Poly& part0, Poly& part1,
                Poly& total0, Poly& total1) {
     Poly reduced = context.poly(level + 1);
-    divide_by_special(context, reduced, part1, level, nullptr);
+    const Division division{reduced, part1, nullptr};
+    divide_by_special(context, {&division, 1}, level);
     Decomposition digits(context, reduced, level);
     context.parallel(context.qp_limbs(level), [&](std::size_t j) {
         const std::size_t n = context.n();
@@ -205,13 +206,12 @@ Ciphertext Evaluator::apply(const LinearTransform& transform, const Ciphertext& 
     const std::size_t out_level = rescale_result ? level - 1 : level;
     auto c0 = std::make_shared<Poly>(context_->poly(out_level + 1));
     auto c1 = std::make_shared<Poly>(context_->poly(out_level + 1));
+    const std::array<Division, 2> divisions{{{*c0, total0, nullptr}, {*c1, total1, nullptr}}};
     if (rescale_result) {
-        divide_by_special_and_last(*context_, *c0, total0, level);
-        divide_by_special_and_last(*context_, *c1, total1, level);
+        divide_by_special_and_last(*context_, divisions, level);
         return {context_, {c0, c1}, out_level, scale / context_->modulus(level).real, std::nullopt};
     }
-    divide_by_special(*context_, *c0, total0, level, nullptr);
-    divide_by_special(*context_, *c1, total1, level, nullptr);
+    divide_by_special(*context_, divisions, level);
     return {context_, {c0, c1}, level, scale, std::nullopt};
 }
 

@@ -45,14 +45,19 @@ void check_size(const Context& context, double largest, std::size_t level, doubl
            "lower the scale or the values, or use a higher level");
 }
 
-// Residues of rounded coefficients: small ones as integers, others through mantissa and exponent.
+// Residues of integers of at most 52 bits, none above `largest`.
 void reduce_small(u64* out, const std::int64_t* in, std::size_t count, double largest, const Modulus& q) {
+    const auto modulus = static_cast<std::int64_t>(q.value);
+    const auto add_if_negative = [modulus](std::int64_t x) { return static_cast<u64>(x + (x >> 63 & modulus)); };
     if (largest + 1 < q.real) {
-        for (std::size_t i = 0; i < count; ++i)
-            out[i] = static_cast<u64>(in[i]) + (in[i] < 0 ? q.value : 0);
+        for (std::size_t i = 0; i < count; ++i) out[i] = add_if_negative(in[i]);
         return;
     }
-    for (std::size_t i = 0; i < count; ++i) out[i] = q.from_signed(in[i]);
+    for (std::size_t i = 0; i < count; ++i) {  // the quotient is at most one off
+        const auto quotient = static_cast<std::int64_t>(static_cast<double>(in[i]) * q.inverse);
+        const u64 rest = add_if_negative(in[i] - quotient * modulus);
+        out[i] = static_cast<u64>(add_if_negative(static_cast<std::int64_t>(rest) - modulus));
+    }
 }
 
 Plaintext encode_parts(const ContextPtr& context, std::vector<double>& re, std::vector<double>& im, std::size_t level,

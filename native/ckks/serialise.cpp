@@ -31,10 +31,13 @@ void write_limbs(Writer& writer, const Context& context, const Poly& poly, std::
 
 Poly read_limbs(Reader& reader, const Context& context, std::size_t level, std::size_t limbs) {
     Poly poly = context.poly(limbs);
-    for (std::size_t j = 0; j < limbs; ++j) {
+    std::vector<std::span<const std::uint8_t>> packed;
+    for (std::size_t j = 0; j < limbs; ++j)
+        packed.push_back(reader.raw(packed_bytes(context.n(), width(context.modulus(context.index(level, j))))));
+    context.parallel(limbs, [&](std::size_t j) {
         const Modulus& q = context.modulus(context.index(level, j));
-        reader.packed({poly.limb(j), context.n()}, width(q), q.value);
-    }
+        reader.unpack({poly.limb(j), context.n()}, packed[j], width(q), q.value);
+    });
     return poly;
 }
 

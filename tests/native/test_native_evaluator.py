@@ -13,6 +13,7 @@ import cipherformer._native as native
 FRESH = 2048 * 2.0**-40  # sigma 3.2 * sqrt(4096) = 205
 PUBLIC = 2**18 * 2.0**-40  # v e + e0 + s e1 has sqrt(4 N / 3) = 74 times the deviation
 ROUNDING = 2**13 * 2.0**-40  # rounding of both parts: sqrt(N / 18) = 15 a coefficient
+CUBIC = 2**21 * 2.0**-40  # rounding of a third part counts s^2, whose slots reach N
 SWITCH = 2**14 * 2.0**-40  # division by P: rounding of both parts, and the digits' error below it
 
 
@@ -84,13 +85,8 @@ def test_products(party: Party) -> None:
     )
     assert party.error(separate, x * y) < 4 * FRESH + ROUNDING
     assert party.error(merged, x * y) < 4 * FRESH + SWITCH
-    assert (
-        party.error(evaluator.rescale(three), x * y) < 4 * FRESH + 64 * ROUNDING
-    )  # the third part counts s^2
-    assert (
-        party.error(evaluator.multiply(a, b, relinearise=False, rescale=True), x * y)
-        < 4 * FRESH + 64 * ROUNDING
-    )
+    assert party.error(evaluator.rescale(three), x * y) < 4 * FRESH + CUBIC
+    assert party.error(evaluator.multiply(a, b, relinearise=False, rescale=True), x * y) < 4 * FRESH + CUBIC
     assert party.error(evaluator.add(three, evaluator.mul_plain(a, party.encode(y))), 2 * x * y) < 8 * FRESH
     assert party.error(evaluator.sub(evaluator.mul_plain(a, party.encode(y)), three), 0 * x) < 8 * FRESH
 

@@ -167,8 +167,9 @@ def test_benchmarks_are_compared_with_ratios(tmp_path) -> None:
     write(tmp_path / "demo.json", DEMO)
     write(tmp_path / "demo2.json", replace(DEMO, agreement=1.0))
     demos, engine = compare([tmp_path / "a.json", tmp_path / "demo.json", tmp_path / "demo2.json"])
-    assert engine.columns == ("case", "metric", ">cipherformer", ">peer", ">peer / cipherformer")
-    assert engine.rows == (("rotate-n15-l15", "seconds", "10.00 ms", "50.00 ms", "5.00"),)
+    assert engine.title == "Benchmark engine: seconds"
+    assert engine.columns == ("case", ">cipherformer", ">peer", ">peer / ours")
+    assert engine.rows == (("rotate-n15-l15", "10.00 ms", "50.00 ms", "5.00"),)
     assert ("agreement", "0.5", "1") in demos.rows
     write(tmp_path / "empty.json", [])
     with pytest.raises(DataError):
@@ -200,3 +201,10 @@ def test_the_machine_names_no_host() -> None:
     assert facts["cores"] >= 1 and facts["memory_gib"] >= 1
     assert platform.node() not in json.dumps(facts)
     assert len(today()) == 10
+
+
+def test_cheap_primitives_are_shown_together() -> None:
+    many = [{"layer": "a", "primitive": f"p{n}", "calls": 1, "seconds": 1.0 + n} for n in range(12)]
+    table = breakdown_table(many)
+    assert table.columns[1:] == (">p11", ">p10", ">p9", ">p8", ">p7", ">p6", ">other", ">all")
+    assert table.rows[0][-2:] == ("21000", "78000")

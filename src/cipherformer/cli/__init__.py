@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cipherformer import __version__
-from cipherformer.cli import build, run, show
+from cipherformer.cli import build, client, server, show
 from cipherformer.cli import demo as demo_command
 from cipherformer.cli.output import ErrorGroup
 
@@ -31,9 +31,9 @@ for _command in (
     demo_command.demo,
     build.check,
     build.compile_,
-    run.keygen,
-    run.serve,
-    run.query,
+    client.keygen,
+    server.serve,
+    client.query,
     show.show,
     show.report,
 ):

@@ -126,13 +126,13 @@ def _ask(
     np.save(work / "images.npy", images)
     address = Address(path=str(work / "socket"))
     console.print("client process: makes the keys; the secret key stays with it")
-    keygen = client_process(["keygen", options.out / "plan", "-o", keys], work / "keygen.json")
+    keygen = client_process(["keygen", options.out / "plan", "-o", keys, "-q"], work / "keygen.json")
     console.print("server process: holds plan, weights and evaluation keys")
     with server_process(options.out / "plan", work, address, threads=options.threads) as pid:
         console.print(
             f"server process {pid} listens on {address}; the client sends keys, then encrypted images"
         )
-        words = ["query", keys, "--connect", address, "--input", work / "images.npy"]
+        words = ["query", keys, "--connect", address, "--input", work / "images.npy", "-q"]
         asked = client_process(words, work / "answers.json")
     return keygen, asked
 

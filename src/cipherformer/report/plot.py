@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherformer.errors import DataError
+from cipherformer.report.table import INPUT_LAYER, group_primitives
 
 # Okabe and Ito's palette, told apart by readers who do not see all colours; grey for the rest.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
@@ -33,13 +34,13 @@ def plot_breakdown(breakdown: Sequence[Mapping[str, Any]], path: Path, *, title:
         raise DataError("matplotlib is not installed", fix="pip install 'cipherformer[plot]'") from error
 
     layers = list(dict.fromkeys(item["layer"] for item in breakdown))
-    groups = _groups(breakdown)
+    group = group_primitives(breakdown, len(_COLOURS))
     figure = Figure(figsize=(9.0, 1.6 + 0.34 * len(layers)), layout="constrained")
     axes = figure.add_subplot()
     left = dict.fromkeys(layers, 0.0)
-    for colour, (name, members) in zip(_COLOURS, groups.items(), strict=False):
+    for colour, name in zip(_COLOURS, dict.fromkeys(group.values()), strict=False):
         widths = [
-            sum(i["seconds"] for i in breakdown if i["layer"] == layer and i["primitive"] in members)
+            sum(i["seconds"] for i in breakdown if i["layer"] == layer and group[i["primitive"]] == name)
             for layer in layers
         ]
         axes.barh(
@@ -49,7 +50,7 @@ def plot_breakdown(breakdown: Sequence[Mapping[str, Any]], path: Path, *, title:
             left[layer] += width
     for row, layer in enumerate(layers):
         axes.text(left[layer], row, f"  {left[layer]:.2f} s", va="center", fontsize=8, color="#404040")
-    axes.set_yticks(range(len(layers)), [layer or "(input)" for layer in layers], fontsize=9)
+    axes.set_yticks(range(len(layers)), [layer or INPUT_LAYER for layer in layers], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, max(left.values()) * 1.12 or 1.0)
     axes.set_xlabel("seconds")
@@ -59,15 +60,3 @@ def plot_breakdown(breakdown: Sequence[Mapping[str, Any]], path: Path, *, title:
     axes.legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-
-
-def _groups(breakdown: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
-    """Primitives by cost; those beyond the last colour are drawn together."""
-    cost: dict[str, float] = {}
-    for item in breakdown:
-        cost[item["primitive"]] = cost.get(item["primitive"], 0.0) + item["seconds"]
-    names = sorted(cost, key=lambda name: -cost[name])
-    if len(names) <= len(_COLOURS):
-        return {name: {name} for name in names}
-    first, rest = names[: len(_COLOURS) - 1], names[len(_COLOURS) - 1 :]
-    return {**{name: {name} for name in first}, "other": set(rest)}

@@ -8,6 +8,9 @@ from typing import Any
 
 from cipherformer.report.schema import DemoRecord
 
+MOST_PRIMITIVES = 7
+INPUT_LAYER = "(input)"
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -72,22 +75,32 @@ def images_table(images: Sequence[Mapping[str, Any]]) -> Table:
 def breakdown_table(breakdown: Sequence[Mapping[str, Any]]) -> Table:
     """Milliseconds for one image, a row per layer and a column per primitive, the most expensive first."""
     layers = list(dict.fromkeys(item["layer"] for item in breakdown))
-    cost: dict[str, float] = {}
+    group = group_primitives(breakdown, MOST_PRIMITIVES)
+    primitives = list(dict.fromkeys(group.values()))
     cells: dict[tuple[str, str], float] = {}
     for item in breakdown:
-        cost[item["primitive"]] = cost.get(item["primitive"], 0.0) + item["seconds"]
-        key = (item["layer"], item["primitive"])
+        key = (item["layer"], group[item["primitive"]])
         cells[key] = cells.get(key, 0.0) + item["seconds"]
-    primitives = sorted(cost, key=lambda name: -cost[name])
+    cost = {name: sum(cells.get((layer, name), 0.0) for layer in layers) for name in primitives}
 
     def row(name: str, values: Sequence[float]) -> tuple[str, ...]:
         return (name, *(f"{v * 1e3:.0f}" if v >= 5e-4 else "" for v in values), f"{sum(values) * 1e3:.0f}")
 
-    rows = [row(layer or "(input)", [cells.get((layer, p), 0.0) for p in primitives]) for layer in layers]
+    rows = [row(layer or INPUT_LAYER, [cells.get((layer, p), 0.0) for p in primitives]) for layer in layers]
     columns = ("layer", *(f">{name}" for name in primitives), ">all")
     return Table(
         "Server time for one image (ms)", columns, tuple(rows), row("all", [cost[p] for p in primitives])
     )
+
+
+def group_primitives(breakdown: Sequence[Mapping[str, Any]], most: int) -> dict[str, str]:
+    """Primitives, the most expensive first, each with the name it is shown under: beyond `most`, `other`."""
+    cost: dict[str, float] = {}
+    for item in breakdown:
+        cost[item["primitive"]] = cost.get(item["primitive"], 0.0) + item["seconds"]
+    names = sorted(cost, key=lambda name: -cost[name])
+    kept = len(names) if len(names) <= most else most - 1
+    return {name: name if position < kept else "other" for position, name in enumerate(names)}
 
 
 def demo_table(record: DemoRecord) -> Table:

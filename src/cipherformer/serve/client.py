@@ -18,7 +18,7 @@ from cipherformer.errors import KeyMismatchError, ProtocolError
 from cipherformer.serve import messages as m
 from cipherformer.serve.address import Address, connect
 from cipherformer.serve.channel import Assembly, Channel, RefusedError, chunks, digest
-from cipherformer.serve.interface import Cipher, PlanFacts
+from cipherformer.serve.interface import Cipher, Input, PlanFacts
 from cipherformer.serve.keys import KeyFolder
 from cipherformer.serve.wire import ClosedError, FrameError, SilenceError
 
@@ -124,7 +124,7 @@ class Client:
             self._channel.expect(m.Pong)
         return time.perf_counter() - start
 
-    def ask(self, x: NDArray[np.float64]) -> Answer:
+    def ask(self, x: Input) -> Answer:
         """Encrypts one input, sends it, waits, and decrypts the answer.
 
         Args:

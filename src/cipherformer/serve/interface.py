@@ -15,6 +15,9 @@ from cipherformer.plan.signature import Signature
 Log = Callable[[str, Mapping[str, Any]], None]
 """Takes one event of the server: its name and its facts (never a key, a query or an answer)."""
 
+Input = NDArray[np.float64] | Mapping[str, NDArray[np.float64]]
+"""A model's input, or one array for each of its inputs."""
+
 OnStep = Callable[[int, int], None]
 """Called by an evaluation with (steps done, steps in all). It may raise to stop the evaluation."""
 
@@ -74,7 +77,7 @@ class Evaluation(Protocol):
 class Cipher(Protocol):
     """The client's side of a backend: the holder of the secret key."""
 
-    def encrypt(self, x: NDArray[np.float64], /) -> list[bytes]:
+    def encrypt(self, x: Input, /) -> list[bytes]:
         """Checks and encrypts one input.
 
         Raises:

@@ -26,14 +26,14 @@ lint: setup
 test-native: setup
 	$(CMAKE) -S . -B build/tests -DCIPHERFORMER_NATIVE_TESTS=ON >/dev/null
 	$(BIN)/cmake --build build/tests
-	$(BIN)/ctest --test-dir build/tests --output-on-failure
+	$(BIN)/ctest --test-dir build/tests/native --no-tests=error --output-on-failure
 
 # Everything: the slow tests, the C++ tests under the address and undefined-behaviour sanitizers, a short fuzz run.
 check-all: test
 	$(BIN)/python -m pytest -q -m slow
 	$(CMAKE) -S . -B build/sanitize -DCIPHERFORMER_NATIVE_TESTS=ON -DCIPHERFORMER_SANITIZE=ON >/dev/null
 	$(BIN)/cmake --build build/sanitize
-	UBSAN_OPTIONS=halt_on_error=1 $(BIN)/ctest --test-dir build/sanitize --output-on-failure
+	UBSAN_OPTIONS=halt_on_error=1 $(BIN)/ctest --test-dir build/sanitize/native --no-tests=error --output-on-failure
 	$(CMAKE) -S fuzz -B build/fuzz >/dev/null
 	$(BIN)/cmake --build build/fuzz
 	UBSAN_OPTIONS=halt_on_error=1 build/fuzz/fuzz_native 60

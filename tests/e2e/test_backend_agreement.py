@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_models import attention_graph, ring, samples
 
 from cipherformer.backends import ckks_sim
 from cipherformer.backends.ckks.client import ClientKeys, generate_keys
@@ -11,7 +12,6 @@ from cipherformer.backends.ckks.server import Evaluation
 from cipherformer.compiler import Options, compile_graph
 from cipherformer.errors import DataError, FormatError, KeyMismatchError
 from cipherformer.plan.plan import Plan
-from small_models import attention_graph, ring, samples
 
 SHAPE = (1, 8, 3)
 

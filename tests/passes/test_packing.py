@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_models import attention_graph, convolutions, ring, samples
 
 from cipherformer.backends import ckks_sim
 from cipherformer.compiler import Options, compile_graph
@@ -13,7 +14,6 @@ from cipherformer.ops import ErrorBudget
 from cipherformer.passes.level import assign_levels
 from cipherformer.plan.plan import Plan
 from cipherformer.plan.signature import Signature
-from small_models import attention_graph, convolutions, ring, samples
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def is_prime(n: int) -> bool:
 
 
 def _near(bits: int, step: int) -> Iterator[int]:
-    """Numbers = 1 mod step by distance from 2^bits, alternately above and below, none of over MAX_BITS bits."""
+    """Numbers = 1 mod step by distance from 2^bits, alternately above and below, none over MAX_BITS bits."""
     below, above = (1 << bits) + 1 - step, (1 << bits) + 1
     while below > 1 << (bits - 1):
         if above.bit_length() <= MAX_BITS:

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from fake_backend import KEY_NAMES, FakeCipher, digest, facts, make_keys
+from fake_backend import KEY_NAMES, FakeCipher, FakeEvaluation, digest, facts, make_keys
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from talk import X, answers, channel_to, dial
@@ -21,8 +21,9 @@ from cipherformer.serve.channel import Channel, RefusedError
 from cipherformer.serve.channel import digest as sha256
 from cipherformer.serve.client import Client
 from cipherformer.serve.keys import load
-from cipherformer.serve.store import StoreLimits
+from cipherformer.serve.store import KeyStore, StoreLimits
 from cipherformer.serve.wire import encode
+from cipherformer.serve.worker import Worker
 
 
 def test_questions_are_answered(run_server, connect) -> None:
@@ -327,3 +328,37 @@ def test_a_client_that_leaves_stops_its_computation(run_server, connect) -> None
     while not any(event in ("refused", "connection lost") for event, _ in log):
         assert time.monotonic() < deadline, log
         time.sleep(0.02)
+
+
+def test_a_client_that_sends_keys_does_not_push_out_another(folder, run_server, connect) -> None:
+    made: list[FakeEvaluation] = []
+
+    class Counting(FakeEvaluation):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    store = KeyStore(folder / "counting")
+    worker = Worker(Counting, store)
+    first, second = (make_keys(folder / name, size=size) for name, size in (("a", 10), ("b", 11)))
+    for keys in (first, second):
+        store.register(keys.manifest)
+        for entry in keys.manifest.entries:
+            with store.writing(keys.manifest.client, entry) as writer:
+                for chunk in keys.read_chunks(entry):
+                    writer.write(chunk)
+            worker.try_key(keys.manifest, entry)
+    resident = worker.evaluation(first.manifest)
+    assert resident is made[0] and not resident.missing_keys()
+    assert worker.evaluation(second.manifest) is not resident
+
+
+def test_keys_that_were_on_disk_before_others_came_are_used(folder, run_server, connect) -> None:
+    address, _ = run_server()
+    with connect(address) as client:
+        name = client._keys.manifest.client
+    sorted((folder / "store" / name).glob("*.key"))[0].unlink()
+    second, _ = run_server()
+    with connect(second) as client:
+        assert 0 < client.key_bytes_sent < client._keys.manifest.size
+        answers(client)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -29,6 +29,7 @@ from cipherformer.report.table import Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 USER_ERROR = 2
+WIDTH_OF_FILES = 110
 
 
 class ErrorGroup(click.Group):
@@ -69,7 +70,9 @@ def json_option(command: F) -> F:
 
 def console_for(json_path: str | None) -> Console:
     """Where tables go: not where JSON goes."""
-    return Console(stderr=json_path == "-", highlight=False)
+    stream = sys.stderr if json_path == "-" else sys.stdout
+    width = None if stream.isatty() else WIDTH_OF_FILES
+    return Console(file=stream, highlight=False, width=width)
 
 
 def write_json(data: Any, json_path: str | None) -> None:
@@ -88,7 +91,8 @@ def print_table(console: Console, table: Table) -> None:
     """A table of texts, with a footer set off."""
     grid = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for name in table.columns:
-        grid.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
+        justify: Literal["left", "right"] = "right" if name.startswith(">") else "left"
+        grid.add_column(name.removeprefix(">"), justify=justify, overflow="fold")
     for row in table.rows:
         grid.add_row(*map(Text, row))
     if table.footer:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -88,10 +89,11 @@ def run_demo(options: DemoOptions, console: Console) -> DemoRecord:
 def _train(split: Split, options: DemoOptions, console: Console) -> tuple[Trained, Trained]:
     """Both networks, with a progress bar each, and their accuracies."""
     cache = options.out / "weights"
-    with _bar(console, "training with softmax and GELU") as progress:
-        baseline = train_baseline(split, cache, retrain=options.retrain, progress=progress)
-    with _bar(console, "training the private form") as progress:
-        private = train_private(split, baseline, cache, retrain=options.retrain, progress=progress)
+    with _one_thread():
+        with _bar(console, "training with softmax and GELU") as progress:
+            baseline = train_baseline(split, cache, retrain=options.retrain, progress=progress)
+        with _bar(console, "training the private form") as progress:
+            private = train_private(split, baseline, cache, retrain=options.retrain, progress=progress)
     for name, trained in (("softmax and GELU", baseline), ("PowerSoftmax and polynomial", private)):
         how = "cached" if trained.cached else f"trained in {trained.seconds:.0f} s"
         images = len(split.test_labels)
@@ -192,6 +194,17 @@ def _record(
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps torch to one thread: the network is so small that more only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

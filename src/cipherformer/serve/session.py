@@ -148,11 +148,8 @@ class Session:
     def _try_key(self, manifest: Manifest, entry: KeyEntry) -> None:
         """Hands the stored key to the engine, so that a bad one is refused now and by name."""
         with Heartbeat(self._channel, self._service, "checking keys") as beat, self._turn(beat):
-            evaluation = self._service.worker.evaluation(manifest, without=entry.name)
-            if entry.name not in set(evaluation.missing_keys()):
-                return
             try:
-                evaluation.add_key(entry.name, self._service.store.read(self._client, entry))
+                self._service.worker.try_key(manifest, entry)
             except (CipherformerError, ValueError) as error:
                 self._service.store.discard(self._client, entry)
                 refused = KeyMismatchError(

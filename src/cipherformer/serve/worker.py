@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from cipherformer.errors import CipherformerError, LimitError
 from cipherformer.serve.interface import Evaluation, OnStep
-from cipherformer.serve.manifest import Manifest
+from cipherformer.serve.manifest import KeyEntry, Manifest
 from cipherformer.serve.store import KeyStore
 
 
@@ -66,23 +66,31 @@ class Worker:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def evaluation(
-        self, manifest: Manifest, on_step: OnStep | None = None, *, without: str = ""
-    ) -> Evaluation:
+    def try_key(self, manifest: Manifest, entry: KeyEntry) -> None:
+        """Hands one stored key to the engine, so that a bad one is refused now. Call it inside a turn.
+
+        The keys of another client that are in memory stay there.
+
+        Raises:
+            CipherformerError, ValueError: whatever the engine has against the key.
+        """
+        if self._evaluation is None:
+            self._client, self._evaluation = manifest.client, self._make()
+        evaluation = self._resident(manifest.client) or self._make()
+        evaluation.add_key(entry.name, self._store.read(manifest.client, entry))
+
+    def evaluation(self, manifest: Manifest, on_step: OnStep | None = None) -> Evaluation:
         """The evaluation with this client's keys, as far as they are on disk. Call it inside a turn.
 
-        The key named `without` is left to the caller. One that is damaged on disk, or that the engine
-        refuses, is removed and stays missing.
+        A key that is damaged on disk, or that the engine refuses, is removed and stays missing.
         """
-        if self._client == manifest.client and self._evaluation is not None:
-            return self._evaluation
-        self._client, self._evaluation = None, None  # free the old keys before the new ones come
-        evaluation = self._make()
+        evaluation = self._resident(manifest.client)
+        if evaluation is None:
+            self._client, self._evaluation = None, None  # free the old keys before the new ones come
+            evaluation = self._make()
         entries = manifest.by_name()
         wanted = [entries[name] for name in evaluation.missing_keys() if name in entries]
-        stored = [
-            entry for entry in wanted if entry.name != without and self._store.has(manifest.client, entry)
-        ]
+        stored = [entry for entry in wanted if self._store.has(manifest.client, entry)]
         for done, entry in enumerate(stored):
             if on_step is not None:
                 on_step(done, len(stored))
@@ -92,3 +100,6 @@ class Worker:
                 self._store.discard(manifest.client, entry)
         self._client, self._evaluation = manifest.client, evaluation
         return evaluation
+
+    def _resident(self, client: str) -> Evaluation | None:
+        return self._evaluation if self._client == client else None

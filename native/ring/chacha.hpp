@@ -17,11 +17,44 @@ inline constexpr std::size_t kChachaLanes = 8;
 // One 32-bit word of eight blocks.
 using ChachaLanes = std::uint32_t __attribute__((vector_size(32)));
 
+// Rotations by whole bytes are one shuffle where the instruction set has it.
+template <int count>
+inline void rotate(ChachaLanes& x) {
+#if defined(__AVX2__) && !defined(__AVX512VL__)
+    if constexpr (count % 8 == 0) {
+        using Bytes = std::uint8_t __attribute__((vector_size(32)));
+        Bytes index;
+        for (int i = 0; i < 32; ++i) index[i] = static_cast<std::uint8_t>((i & ~3) | ((i - count / 8) & 3));
+        x = reinterpret_cast<ChachaLanes>(__builtin_shuffle(reinterpret_cast<Bytes>(x), index));
+        return;
+    }
+#endif
+    x = (x << count) | (x >> (32 - count));
+}
+
 inline void quarter_round(ChachaLanes& a, ChachaLanes& b, ChachaLanes& c, ChachaLanes& d) {
-    a += b, d ^= a, d = (d << 16) | (d >> 16);
-    c += d, b ^= c, b = (b << 12) | (b >> 20);
-    a += b, d ^= a, d = (d << 8) | (d >> 24);
-    c += d, b ^= c, b = (b << 7) | (b >> 25);
+    a += b, d ^= a, rotate<16>(d);
+    c += d, b ^= c, rotate<12>(b);
+    a += b, d ^= a, rotate<8>(d);
+    c += d, b ^= c, rotate<7>(b);
+}
+
+// Eight words of eight blocks to eight blocks of eight words: rows to columns in place.
+inline void transpose(ChachaLanes* x) {
+    constexpr ChachaLanes low1{0, 8, 2, 10, 4, 12, 6, 14}, high1{1, 9, 3, 11, 5, 13, 7, 15};
+    constexpr ChachaLanes low2{0, 1, 8, 9, 4, 5, 12, 13}, high2{2, 3, 10, 11, 6, 7, 14, 15};
+    constexpr ChachaLanes low4{0, 1, 2, 3, 8, 9, 10, 11}, high4{4, 5, 6, 7, 12, 13, 14, 15};
+    const auto exchange = [x](unsigned distance, const ChachaLanes& low, const ChachaLanes& high) {
+        for (unsigned i = 0; i < 8; ++i) {
+            if (i & distance) continue;
+            const ChachaLanes first = __builtin_shuffle(x[i], x[i + distance], low);
+            x[i + distance] = __builtin_shuffle(x[i], x[i + distance], high);
+            x[i] = first;
+        }
+    };
+    exchange(1, low1, high1);
+    exchange(2, low2, high2);
+    exchange(4, low4, high4);
 }
 
 // Writes kChachaLanes consecutive blocks.
@@ -36,13 +69,13 @@ inline void chacha_eight(std::uint8_t* out, const std::uint32_t* state, std::uin
         for (unsigned i = 0; i < 4; ++i) quarter_round(x[i], x[4 + (i + 1) % 4], x[8 + (i + 2) % 4], x[12 + (i + 3) % 4]);
     }
     for (unsigned i = 0; i < 16; ++i) x[i] += start[i];
+    transpose(x), transpose(x + 8);
+    if constexpr (std::endian::native == std::endian::big)
+        for (ChachaLanes& row : x)
+            for (unsigned i = 0; i < 8; ++i) row[i] = __builtin_bswap32(row[i]);
     for (unsigned lane = 0; lane < kChachaLanes; ++lane) {
-        std::uint32_t words[16];
-        for (unsigned i = 0; i < 16; ++i) {
-            words[i] = x[i][lane];
-            if constexpr (std::endian::native == std::endian::big) words[i] = __builtin_bswap32(words[i]);
-        }
-        std::memcpy(out + lane * kChachaBlock, words, kChachaBlock);
+        std::memcpy(out + lane * kChachaBlock, &x[lane], sizeof x[lane]);
+        std::memcpy(out + lane * kChachaBlock + sizeof x[lane], &x[8 + lane], sizeof x[lane]);
     }
 }
 

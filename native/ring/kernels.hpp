@@ -69,6 +69,8 @@ struct Kernels {
     void (*chacha_blocks)(std::uint8_t* out, const std::uint32_t* state, std::uint32_t counter, std::size_t count);
     // out[i] = words[i] mod q where words[i] < limit, in order, the others skipped; returns how many were written.
     std::size_t (*uniform_words)(u64* out, const u64* words, u64 limit, std::size_t n, const Modulus& q);
+    // Discrete Gaussian samples from uniform words; see sample_gaussian.
+    void (*gaussian)(std::int32_t* out, const u64* words, std::size_t n);
 };
 
 // What this machine can run, slowest first; always contains Path::portable.

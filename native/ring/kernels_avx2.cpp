@@ -3,6 +3,7 @@
 // The kernels that go element by element, four lanes, and the table of the path.
 #include "ring/avx2.hpp"
 #include "ring/chacha.hpp"
+#include "ring/gaussian.hpp"
 #include "ring/paths.hpp"
 #include "ring/portable.hpp"
 #include "ring/real_avx2.hpp"
@@ -179,6 +180,7 @@ const Kernels& avx2_kernels() {
         avx2::ntt_inverse,
         chacha_blocks,
         avx2::uniform_words,
+        gaussian,
     };
     return table;
 }

@@ -3,6 +3,7 @@
 // The kernels that go element by element, eight lanes, and the table of the path.
 #include "ring/avx512.hpp"
 #include "ring/chacha.hpp"
+#include "ring/gaussian.hpp"
 #include "ring/paths.hpp"
 #include "ring/portable.hpp"
 #include "ring/residue_avx512.hpp"
@@ -176,6 +177,7 @@ const Kernels& avx512_kernels() {
         avx512::ntt_inverse,
         chacha_blocks,
         avx512::uniform_words,
+        gaussian,
     };
     return table;
 }

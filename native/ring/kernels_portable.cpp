@@ -2,6 +2,7 @@
 
 #include "ring/basis.hpp"
 #include "ring/chacha.hpp"
+#include "ring/gaussian.hpp"
 #include "ring/ntt.hpp"
 #include "ring/paths.hpp"
 #include "ring/portable.hpp"
@@ -188,7 +189,7 @@ const Kernels& portable_kernels() {
         portable::mul_scalar_add, portable::sub_mul_scalar, portable::mul_add,  portable::dot,
         portable::dot_repeated,   portable::reduce,   portable::reduce_centred, portable::lift,
         portable::convert,        portable::permute,  portable::ntt_forward,    portable::ntt_inverse,
-        chacha_blocks,            portable::uniform_words,
+        chacha_blocks,            portable::uniform_words,  gaussian,
     };
     return table;
 }

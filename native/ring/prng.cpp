@@ -156,27 +156,11 @@ void sample_sparse_ternary(std::int32_t* out, std::size_t n, std::size_t weight,
 }
 
 void sample_gaussian(std::int32_t* out, std::size_t n, Prng& prng) {
-    // Entry k is 2^63 P(|x| <= k), rounded to nearest.
-    static constexpr std::array<std::int64_t, 29> cumulative{
-        0x0ff52b4064a1f258, 0x2e5a25d4026fff6e, 0x489ae2682e3db9bb, 0x5d2bc20de6f95106, 0x6bc8694a862fcdcf,
-        0x7532d898e9d195da, 0x7ab396c980f5facb, 0x7d9e4e8f6717ea70, 0x7f054956150a592b, 0x7fa1ce99f8dbf691,
-        0x7fdfb3f00a8f3398, 0x7ff5e6f7c97d68d9, 0x7ffd1f95b372bd36, 0x7fff40f7f7aedc64, 0x7fffd2e62d057ef0,
-        0x7ffff6503aaa2875, 0x7ffffe1bab99a744, 0x7fffffaa0140ce53, 0x7ffffff21f8a3a77, 0x7ffffffdf72301f4,
-        0x7fffffffba9fd472, 0x7ffffffff79b78ce, 0x7fffffffff13f6f9, 0x7fffffffffe8748a, 0x7ffffffffffdde24,
-        0x7fffffffffffd320, 0x7ffffffffffffca7, 0x7fffffffffffffc6, 0x7ffffffffffffffc};
     Wiped<Words> words;
-    Wiped<std::array<std::int64_t, 512>> magnitudes;
     for (std::size_t start = 0; start < n; start += words.values.size()) {
         const std::size_t part = std::min(words.values.size(), n - start);
         fill_words(words.values.data(), part, prng);
-        magnitudes.values.fill(0);
-        for (const std::int64_t bound : cumulative)
-            for (std::size_t i = 0; i < part; ++i)
-                magnitudes.values[i] += static_cast<std::int64_t>(words.values[i] >> 1) >= bound;
-        for (std::size_t i = 0; i < part; ++i) {
-            const std::int32_t sign = -static_cast<std::int32_t>(words.values[i] & 1U);  // 0 or -1
-            out[start + i] = (static_cast<std::int32_t>(magnitudes.values[i]) ^ sign) - sign;
-        }
+        prng.kernels().gaussian(out + start, words.values.data(), part);
     }
 }
 

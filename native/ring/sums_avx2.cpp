@@ -22,6 +22,7 @@ namespace cipherformer::avx2 {
 namespace {
 
 constexpr std::size_t kTerms = 8;
+constexpr std::size_t kRoomyTerms = 5;  // (5 + 1.75 + 1) 2^50 < 2^53: low and high part and one more residue
 constexpr std::size_t kChunk = 256;  // residues of one sum that stay in first-level cache over groups of terms
 constexpr std::size_t kTile = 4;     // vectors of one sum in registers
 constexpr double kPlainStart = 0x1p103;
@@ -36,9 +37,12 @@ struct Sum {
         low = add(low, _mm256_fmsub_pd(a, b, sub(next, high)));
         high = next;
     }
-    // The sum modulo p, at most 3.1 p.
+    // The sum modulo p. The high part, H - c p, is at most 2.5 p. When the low part leaves room (`roomy`: at most
+    // 5 * 2^50, then H - c p is at most 1.75 p; or 2^52) it is just added; otherwise it is reduced first.
+    template <bool roomy>
     Real value(double start, const Field& f) const {
-        return add(reduce(sub(high, _mm256_set1_pd(start)), f), reduce(low, f));
+        const Real rest = reduce(sub(high, _mm256_set1_pd(start)), f);
+        return add(rest, roomy ? low : reduce(low, f));
     }
 };
 
@@ -59,7 +63,7 @@ Real second(const u64* b, std::size_t tile, std::size_t vector, unsigned shift) 
 
 // One chunk of `length` residues from `start` on. Terms beyond eight go in groups; between groups the sums wait in
 // `partial`, within (1/2 + 2^-48) p.
-template <Repeat repeat>
+template <Repeat repeat, bool roomy>
 void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count, bool accumulate,
                std::size_t start, std::size_t length, const Modulus& q) {
     const Field f(q);
@@ -73,7 +77,7 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
                     sums[v].add_product(load_real(a[d] + start + i + 4 * v), second<repeat>(b[d], start + i, v, shift));
             for (std::size_t v = 0; v < kTile; ++v) {
                 const std::size_t at = i + 4 * v;
-                Real sum = sums[v].value(kPlainStart, f);
+                Real sum = sums[v].value<roomy>(kPlainStart, f);
                 if (group != 0) sum = add(sum, _mm256_load_pd(partial + at));
                 else if (accumulate) sum = add(sum, load_real(out + start + at));
                 if (end == count) store_residue(out + start + at, sum, f);
@@ -86,8 +90,9 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
 template <Repeat repeat>
 void dot_chunks(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count, bool accumulate,
                 std::size_t n, const Modulus& q) {
+    const auto run = count <= kRoomyTerms ? dot_chunk<repeat, true> : dot_chunk<repeat, false>;
     for (std::size_t start = 0; start < n; start += kChunk)
-        dot_chunk<repeat>(out, a, b, shift, count, accumulate, start, std::min(kChunk, n - start), q);
+        run(out, a, b, shift, count, accumulate, start, std::min(kChunk, n - start), q);
 }
 
 constexpr bool tiled(std::size_t n) { return n != 0 && n % (4 * kTile) == 0; }
@@ -109,7 +114,7 @@ void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t l
     }
 }
 
-// The sums over i for one destination modulus, one chunk.
+// The sums over i for one destination modulus, one chunk. A group adds at most 2.5 p + 2^52, the ones before p more.
 void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
     const Field f(p);
     for (std::size_t t = 0; t < length; t += 4 * kTile) {
@@ -123,8 +128,8 @@ void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::
                     sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
             }
             for (std::size_t v = 0; v < kTile; ++v) {
-                const Real sum = sums[v].value(kCentredStart, f);
-                total[v] = group == 0 ? sum : reduce(add(total[v], sum), f);
+                const Real sum = sums[v].value<true>(kCentredStart, f);
+                total[v] = group == 0 ? sum : add(reduce(total[v], f), sum);
             }
         }
         for (std::size_t v = 0; v < kTile; ++v) store_residue(out + t + 4 * v, total[v], f);

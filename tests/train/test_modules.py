@@ -38,10 +38,10 @@ def test_fit_error_is_the_stated_one(name, stock):
     assert series.levels == 3
 
 
-def test_symmetric_gelu_fit_drops_vanishing_coefficients():
+def test_symmetric_gelu_fit_has_exact_zeros():
     series = fit_activation("gelu", 7, -4.0, 4.0)
-    assert series.degree == 6
-    assert series.coefficients[3] == series.coefficients[5] == 0.0
+    assert series.coefficients[3] == series.coefficients[5] == series.coefficients[7] == 0.0
+    assert series.coefficients[1] == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("degree", [0, 32])
@@ -56,6 +56,13 @@ def test_evaluation_matches_numpy():
     got = PolynomialActivation(series)(torch.tensor(x)).numpy()
     t = (2 * x - 2.0) / 8.0
     np.testing.assert_allclose(got, np.polynomial.chebyshev.chebval(t, series.coefficients), atol=1e-12)
+
+
+def test_gradients_of_a_fixed_series():
+    module = PolynomialActivation.fit("gelu", degree=6, low=-3.0, high=4.0)
+    x = torch.linspace(-3.5, 4.5, 9, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(module, x)
+    assert torch.autograd.gradgradcheck(module, x)
 
 
 def test_trainable_coefficients_learn_and_freeze():

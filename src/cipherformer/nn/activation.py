@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cipherformer.approx import remez
+from cipherformer.approx import chebyshev, remez
 from cipherformer.approx.chebyshev import Series
 from cipherformer.errors import ModelError, ParameterError
 from cipherformer.nn import functional
@@ -35,17 +35,13 @@ _FUNCTIONS = {
 def fit_activation(name: Name, degree: int, low: float, high: float) -> Series:
     """The minimax polynomial of a named activation on [low, high] (erf form of GELU).
 
-    Coefficients that vanish by symmetry (GELU - x/2 is even) are exactly 0, and the degree is that of the
-    last other.
+    Coefficients that vanish by symmetry (GELU - x/2 is even) are exactly 0.
     """
     if not 1 <= degree <= MAX_DEGREE:
         raise ParameterError(f"a polynomial activation of degree {degree}", fix=f"use 1 .. {MAX_DEGREE}")
     series = remez.minimax(_FUNCTIONS[name], low, high, degree)
     floor = 1e-12 * max(abs(c) for c in series.coefficients)
-    coefficients = [c if abs(c) > floor else 0.0 for c in series.coefficients]
-    while len(coefficients) > 2 and coefficients[-1] == 0.0:
-        coefficients.pop()
-    return replace(series, coefficients=tuple(coefficients))
+    return replace(series, coefficients=tuple(c if abs(c) > floor else 0.0 for c in series.coefficients))
 
 
 class PolynomialActivation(nn.Module):
@@ -98,6 +94,16 @@ class PolynomialActivation(nn.Module):
             return self
         values = tuple(float(c) for c in self.coefficients.detach().double())
         return PolynomialActivation(Series(values, self.low, self.high, math.nan))
+
+    def get_extra_state(self) -> Tensor:
+        """Interval and coefficients, float64 [2 + degree + 1]: so a state dict holds all of the module."""
+        return torch.tensor([self.low, self.high, *self.series.coefficients], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over interval and coefficients; the fit's error is then unknown (NaN)."""
+        low, high, *coefficients = (float(value) for value in state)
+        chebyshev.check_interval(low, high)
+        self.series = Series(tuple(coefficients), low, high, math.nan)
 
     def extra_repr(self) -> str:
         """For printing."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from cipherformer.errors import ParameterError
@@ -96,4 +99,22 @@ def polynomial(x: Tensor, coefficients: Sequence[float] | Tensor, low: float, hi
     """
     if torch.compiler.is_exporting() and not isinstance(coefficients, Tensor):
         return torch.ops.cipherformer.polynomial(x, list(coefficients), low, high)
-    return custom_ops.clenshaw(x, coefficients, low, high)
+    if isinstance(coefficients, Tensor):
+        return custom_ops.clenshaw(x, coefficients, low, high)
+    return _FixedSeries.apply(x, tuple(coefficients), low, high)
+
+
+class _FixedSeries(torch.autograd.Function):
+    """A series whose gradient is its derivative's series: keeps only the input, not the recurrence."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, coefficients: tuple[float, ...], low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.series = (coefficients, low, high)
+        return custom_ops.clenshaw(x, coefficients, low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (x,), (coefficients, low, high) = ctx.saved_tensors, ctx.series
+        inner = chebyshev.chebder(np.array(coefficients)) * (2.0 / (high - low))
+        return gradient * _FixedSeries.apply(x, tuple(inner.tolist()), low, high), None, None, None

@@ -3,6 +3,7 @@
 The replacement itself and its rules stand in `cipherformer.train.swap`.
 """
 
+from cipherformer.train.cache import train_or_load
 from cipherformer.train.checkpoint import digest, load_checkpoint, save_checkpoint
 from cipherformer.train.loop import Progress, Recipe, accuracy, train
 from cipherformer.train.losses import Targets, condition_loss, distillation_loss, range_loss, site_loss
@@ -35,5 +36,6 @@ __all__ = [
     "save_checkpoint",
     "site_loss",
     "train",
+    "train_or_load",
     "violations",
 ]

@@ -131,7 +131,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def _logits(teacher: nn.Module, images: Tensor, batch_size: int) -> list[Tensor]:

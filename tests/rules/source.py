@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +10,19 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "cipherformer"
 
 
-def tracked(*patterns: str) -> list[Path]:
-    """Files that git tracks or would track, matching the patterns."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    return sorted({ROOT / name for name in listed if name and (ROOT / name).is_file()})
+MADE = {"build", "out", "dist", "__pycache__", "shared"}
+
+
+def files(*patterns: str) -> list[Path]:
+    """Files of the project whose name matches a pattern: nothing that was built, downloaded or hidden."""
+    found = []
+    for top in ROOT.iterdir():
+        if top.name in MADE or (top.name.startswith(".") and top.name != ".ci"):
+            continue
+        found += [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]
+    return sorted(
+        p for p in found if not MADE & set(p.parts) and any(p.match(pattern) for pattern in patterns)
+    )
 
 
 def modules() -> list[Path]:

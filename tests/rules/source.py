@@ -20,9 +20,8 @@ def files(*patterns: str) -> list[Path]:
         if top.name in MADE or (top.name.startswith(".") and top.name != ".ci"):
             continue
         found += [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]
-    return sorted(
-        p for p in found if not MADE & set(p.parts) and any(p.match(pattern) for pattern in patterns)
-    )
+    kept = [path for path in found if not MADE & set(path.relative_to(ROOT).parts)]
+    return sorted(path for path in kept if any(path.match(pattern) for pattern in patterns))
 
 
 def modules() -> list[Path]:

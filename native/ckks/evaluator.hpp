@@ -57,6 +57,8 @@ private:
     Ciphertext add_or_sub(const Ciphertext& a, const Ciphertext& b, bool subtract) const;
     Ciphertext add_or_sub_plain(const Ciphertext& a, const Plaintext& b, bool subtract) const;
     Ciphertext automorphism(const Ciphertext& a, const SwitchingKey& key) const;
+    // (total0, total1) / P, over QP and destroyed; with `rescale_result` also divided by the last prime.
+    Ciphertext finish(Poly& total0, Poly& total1, std::size_t level, double scale, bool rescale_result) const;
     Ciphertext finish_product(Ciphertext product, bool relinearise_result, bool rescale_result) const;
 
     std::shared_ptr<const KeySet> keys_;

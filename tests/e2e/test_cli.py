@@ -130,6 +130,7 @@ def test_samples_that_are_no_numbers_are_a_clear_error(tmp_path) -> None:
 def test_keygen_makes_a_private_folder_once(tmp_path, world) -> None:
     words = (
         "keygen",
+        "--insecure",
         world.plan_folder / "signature.json",
         "-o",
         tmp_path / "keys",
@@ -141,6 +142,12 @@ def test_keygen_makes_a_private_folder_once(tmp_path, world) -> None:
     assert record["plan"] == world.plan.fingerprint and record["key_bytes"] > 10000
     assert stat.S_IMODE((tmp_path / "keys" / "secret.key").stat().st_mode) == 0o600
     assert "there are keys in this folder already" in refused(*words)
+
+
+def test_keygen_refuses_insecure_parameters(tmp_path, world) -> None:
+    text = refused("keygen", world.plan_folder, "-o", tmp_path / "keys")
+    assert "not secure" in text and "--insecure" in text
+    assert not (tmp_path / "keys").exists()
 
 
 def test_keygen_of_another_file_is_a_clear_error(tmp_path, world) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
-from tiny import samples
+from tiny import samples, secure_plan
 
 from cipherformer.cli import main
 from cipherformer.demo.processes import client_process, server_process
@@ -24,22 +24,23 @@ class FakeTrained:
     accuracy: float
 
 
-def test_two_processes_make_a_record(world, tmp_path) -> None:
+def test_two_processes_make_a_record(tmp_path) -> None:
+    plan = secure_plan()
     options = DemoOptions(out=tmp_path, images=3, threads=1)
-    world.plan.save(tmp_path / "plan")
-    world.plan.signature.save(tmp_path / "plan" / "signature.json")
+    plan.save(tmp_path / "plan")
+    plan.signature.save(tmp_path / "plan" / "signature.json")
     work = tmp_path / "w"
     work.mkdir()
     images, labels = samples(3), np.array([2, 2, 0])
-    keygen, asked = _ask(world.plan, images, options, work, Console(quiet=True))
+    keygen, asked = _ask(plan, images, options, work, Console(quiet=True))
     record = _record(
-        world.plan, images, labels, FakeTrained(0.98), FakeTrained(0.97), keygen, asked, options, start=0.0
+        plan, images, labels, FakeTrained(0.98), FakeTrained(0.97), keygen, asked, options, start=0.0
     )
     write(tmp_path / "demo.json", record)
     assert read(tmp_path / "demo.json") == record
     assert record.agreement == 1.0 and 0 < record.max_logit_error < 1e-5 and record.precision_bits > 15
     assert record.accuracy_private == 0.97 and record.accuracy_baseline == 0.98
-    assert record.rms_logit_error < 4 * world.plan.predicted_rms_error * 4
+    assert record.rms_logit_error < 4 * plan.predicted_rms_error * 4
     assert [item["label"] for item in record.images] == [2, 2, 0]
     assert 0 < record.seconds_server_per_image < record.seconds_per_image
     assert record.bytes_up > 1000 and record.key_bytes > 10000

@@ -50,11 +50,15 @@ def samples(count: int = 8) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (count, INPUTS))
 
 
-def insecure_plan(**target: Any) -> Plan:
+def secure_plan(options: Options | None = None) -> Plan:
     module, example = build()
     graph = capture(module, (example,), name="tiny")
     calibration = [{graph.inputs[0].name: x[None]} for x in samples()]
-    return compile_graph(graph, calibration, Options(insecure_target=insecure_target(**target)))
+    return compile_graph(graph, calibration, options)
+
+
+def insecure_plan(**target: Any) -> Plan:
+    return secure_plan(Options(insecure_target=insecure_target(**target)))
 
 
 def command(*words: Any) -> list[str]:

@@ -30,9 +30,12 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print no table.
 @click.command()
 @click.argument("signature", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--out", type=NEW_FOLDER, required=True, help="Folder for the keys.")
+@click.option(
+    "--insecure", is_flag=True, help="Accept parameters below 128 bits of security. For tests only."
+)
 @quiet_option
 @json_option
-def keygen(signature: Path, out: Path, quiet: bool, json_path: str | None) -> None:
+def keygen(signature: Path, out: Path, insecure: bool, quiet: bool, json_path: str | None) -> None:
     """Make a client's keys for a plan.
 
     SIGNATURE is the plan's signature.json, or the folder that holds it. The secret key is written to
@@ -46,7 +49,7 @@ def keygen(signature: Path, out: Path, quiet: bool, json_path: str | None) -> No
     start = time.perf_counter()
     with progress_bar(console) as progress:
         task = progress.add_task("making keys", total=len(plan.keys))
-        made = make_keys(plan, out, on_key=lambda name, size: progress.advance(task))
+        made = make_keys(plan, out, insecure=insecure, on_key=lambda name, size: progress.advance(task))
     record = {
         "client": made.manifest.client,
         "plan": plan.fingerprint,

@@ -9,7 +9,6 @@ import click
 
 from cipherformer.cli.output import console_for, json_option, print_table, write_json
 from cipherformer.errors import ModelError
-from cipherformer.report.table import breakdown_table, demo_table, images_table
 
 
 @click.command()
@@ -50,9 +49,6 @@ def demo(out: Path, images: int, threads: int, retrain: bool, keep_keys: bool, j
         ) from error
     console = console_for(json_path)
     options = DemoOptions(out=out, images=images, threads=threads, retrain=retrain, keep_keys=keep_keys)
-    record = run_demo(options, console)
-    print_table(console, images_table(record.images))
-    print_table(console, breakdown_table(record.breakdown))
-    print_table(console, demo_table(record))
+    record = run_demo(options, console, lambda table: print_table(console, table))
     console.print(f"record and plot: {out / 'demo.json'}, {out / 'breakdown.png'}")
     write_json(asdict(record), json_path)

@@ -28,6 +28,7 @@ from cipherformer.plan.plan import Plan
 from cipherformer.report.machine import machine, today
 from cipherformer.report.plot import plot_breakdown
 from cipherformer.report.schema import DemoRecord, breakdown, write
+from cipherformer.report.table import Table, breakdown_table, demo_table, images_table, summary_table
 from cipherformer.serve.address import Address
 from cipherformer.train import Progress as TrainingProgress
 
@@ -53,7 +54,7 @@ class DemoOptions:
     keep_keys: bool = False
 
 
-def run_demo(options: DemoOptions, console: Console) -> DemoRecord:
+def run_demo(options: DemoOptions, console: Console, show: Callable[[Table], None]) -> DemoRecord:
     """Runs the whole demonstration.
 
     1. trains the network with softmax and GELU, and its private form, or loads both;
@@ -64,6 +65,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoRecord:
     Args:
         options: see `DemoOptions`.
         console: where the steps are told.
+        show: prints a table.
 
     Returns:
         The record, which is also written to `out/demo.json`, with a plot of its breakdown beside it.
@@ -76,12 +78,15 @@ def run_demo(options: DemoOptions, console: Console) -> DemoRecord:
     split = load_digits_split()
     baseline, private = _train(split, options, console)
     plan = _compile(private, split, options, console)
+    show(summary_table("Plan", plan.summary()))
     images = split.test_images[: options.images].double().numpy()
     with tempfile.TemporaryDirectory(prefix="cipherformer-") as work:
         keygen, asked = _ask(plan, images, options, Path(work), console)
     labels = split.test_labels.numpy()
     record = _record(plan, images, labels, baseline, private, keygen, asked, options, start)
     write(options.out / "demo.json", record)
+    for table in (images_table(record.images), breakdown_table(record.breakdown), demo_table(record)):
+        show(table)
     plot_breakdown(record.breakdown, options.out / "breakdown.png", title="Server time for one image")
     return record
 
@@ -107,12 +112,6 @@ def _compile(private: Trained, split: Split, options: DemoOptions, console: Cons
         plan = compile_ckks(private.model, samples, name="digits", options=Options(threads=options.threads))
         plan.save(options.out / "plan")
         plan.signature.save(options.out / "plan" / "signature.json")
-    facts = plan.summary()
-    console.print(
-        f"plan: {facts['levels']} levels, {facts['rotations']} rotations, {facts['keys']} keys, "
-        f"{facts['security_bits']} bits of security; predicted {facts['predicted_seconds']:.1f} s and "
-        f"{facts['bytes_up'] / 1e6:.1f} MB up, {facts['bytes_down'] / 1e6:.1f} MB down for one image"
-    )
     return plan
 
 
@@ -216,7 +215,8 @@ def _bar(console: Console, text: str) -> Iterator[Callable[[TrainingProgress], N
         TextColumn("{task.fields[loss]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task(text, total=None, loss="")
 
         def show(state: TrainingProgress) -> None:

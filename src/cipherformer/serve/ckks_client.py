@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cipherformer.backends.ckks.client import ClientKeys, generate_keys
+from cipherformer.errors import ParameterError
 from cipherformer.plan.signature import Signature
 from cipherformer.serve import keys as key_folders
 from cipherformer.serve.address import Address
@@ -13,11 +14,14 @@ from cipherformer.serve.client import Client, OnProgress
 from cipherformer.serve.interface import PlanFacts
 from cipherformer.serve.keys import KeyFolder
 
+MIN_SECURITY_BITS = 128
+
 
 def make_keys(
     signature: Signature,
     folder: str | Path,
     *,
+    insecure: bool = False,
     threads: int = 1,
     on_key: Callable[[str, int], None] = lambda name, size: None,
 ) -> KeyFolder:
@@ -26,12 +30,23 @@ def make_keys(
     Args:
         signature: of the plan.
         folder: see `cipherformer.serve.keys`; the secret key never leaves it.
+        insecure: accept parameters below 128 bits of security. The signature comes from the server's side, so
+            this is the client's own decision.
         threads: of the engine.
         on_key: called with name and size in bytes after each evaluation key.
 
     Raises:
         KeyMismatchError: if the folder holds keys already.
+        ParameterError: if the parameters are not secure.
     """
+    target = signature.target
+    if not insecure and (target.insecure or target.security_bits < MIN_SECURITY_BITS):
+        raise ParameterError(
+            f"this plan's parameters are not secure: fewer than {MIN_SECURITY_BITS} bits",
+            where=f"N = 2^{target.log_n}, log2(QP) = {target.log_qp:.0f}",
+            why="with keys for them the server could read the inputs",
+            fix="compile with secure parameters; for tests only, allow it with `--insecure` (insecure=True)",
+        )
     keys = generate_keys(signature, threads=threads)
     return key_folders.create(
         Path(folder),

@@ -33,7 +33,10 @@ NAMES = ("transform", "product", "conversion")
 
 @dataclass(frozen=True)
 class Sample:
-    """A primitive, what it consists of, and its median seconds on one and on two threads."""
+    """A primitive, what it consists of, and its seconds on one and on two threads.
+
+    The fastest of the calls counts: a price is that of an undisturbed machine.
+    """
 
     operation: Operation
     work: Work
@@ -75,7 +78,7 @@ def samples(seconds: float) -> list[Sample]:
             for _ in range(3):
                 times[0].extend(measure(one, seconds))
                 times[1].extend(measure(two, seconds))
-            out.append(Sample(operation, work_of(operation, SPECIAL, DIGIT), *map(median, times)))
+            out.append(Sample(operation, work_of(operation, SPECIAL, DIGIT), *map(min, times)))
     return out
 
 

@@ -140,7 +140,11 @@ def test_tables_show_what_the_record_says() -> None:
     assert values["accuracy, private network"] == "98.00%" and values["security"] == "128 bits"
     assert values["sent, received for one image"] == "12.0 MB, 1.00 MB"
     plan = summary_table("Plan", {"levels": 22, "key_bytes": 2_500_000_000, "operations": {"rotation": 1234}})
-    assert plan.rows == (("levels", "22"), ("key", "2.50 GB"), ("operations: rotation", "1,234"))
+    assert plan.rows == (
+        ("levels", "22"),
+        ("size of the evaluation keys", "2.50 GB"),
+        ("operations: rotation", "1,234"),
+    )
 
 
 def test_markdown_is_aligned_and_escaped() -> None:

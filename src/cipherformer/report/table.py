@@ -9,6 +9,18 @@ from typing import Any
 from cipherformer.report.schema import DemoRecord
 
 MOST_PRIMITIVES = 7
+_LABELS = {
+    "bytes_up": "sent for one query",
+    "bytes_down": "received for one query",
+    "key_bytes": "size of the evaluation keys",
+    "memory_bytes": "keys and weights in the server's memory",
+    "predicted_seconds": "predicted time of one query",
+    "predicted_rms_error": "predicted RMS error of the answer",
+    "keys": "evaluation keys",
+    "log_qp": "log2(QP)",
+    "log_n": "log2(N)",
+    "security_bits": "bits of security",
+}
 INPUT_LAYER = "(input)"
 
 
@@ -138,9 +150,7 @@ def summary_table(title: str, summary: Mapping[str, Any]) -> Table:
 
 
 def _words(name: str) -> str:
-    for suffix in ("_bytes", "_s"):
-        name = name.removesuffix(suffix)
-    return name.removeprefix("bytes_").replace("_", " ")
+    return _LABELS.get(name, name.removesuffix("_bytes").removesuffix("_s").replace("_", " "))
 
 
 def _show(name: str, value: Any) -> str:

@@ -92,6 +92,7 @@ class Server:
         self._threads: dict[int, threading.Thread] = {}
         self._guard = threading.Lock()
         self._listener, self.address = listen(address)
+        self._listener.setblocking(False)  # a client may leave between `select` and `accept`
         self._wake_read, self._wake_write = os.pipe()
 
     def serve_forever(self) -> None:
@@ -102,7 +103,7 @@ class Server:
                 ready, _, _ = select.select([self._listener.fileno(), self._wake_read], [], [])
                 if self._wake_read in ready:
                     return
-                with contextlib.suppress(OSError):  # the client left between select and accept
+                with contextlib.suppress(OSError):
                     sock, _ = self._listener.accept()
                     self._start(number, sock)
         finally:

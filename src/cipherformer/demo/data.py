@@ -35,7 +35,7 @@ def load_digits_split(seed: int = 0) -> Split:
 
 
 def warp(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [n, 1, H, W] under a small random affine map (rotation, shear, scale, shift)."""
+    """Augment images [n, 1, H, W]: a small random affine map each, but three in ten stay as they are."""
 
     def uniform(limit: float) -> Tensor:
         return (torch.rand(len(images), generator=generator) * 2.0 - 1.0) * limit
@@ -44,4 +44,6 @@ def warp(images: Tensor, generator: torch.Generator) -> Tensor:
     first = torch.stack([(1.0 + uniform(0.1)) * angle.cos(), shear - angle.sin(), uniform(0.1)], dim=1)
     second = torch.stack([angle.sin(), (1.0 + uniform(0.1)) * angle.cos(), uniform(0.1)], dim=1)
     places = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, places, align_corners=False)
+    warped = F.grid_sample(images, places, align_corners=False)
+    kept = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.3
+    return torch.where(kept, images, warped)

@@ -83,7 +83,7 @@ def convert_vit(
     retrain: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Converted:
-    """PowerSoftmax for softmax, BatchNorm for LayerNorm, a polynomial for GELU; then fine-tuned on the labels.
+    """PowerSoftmax for softmax, BatchNorm for LayerNorm, a polynomial for GELU; then fine-tuned on labels.
 
     Args:
         original: as published.

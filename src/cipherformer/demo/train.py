@@ -30,9 +30,9 @@ from cipherformer.train.swap import polynomial_rule, power_softmax_rule, swap
 
 BASELINE = DigitsConfig("baseline")
 PRIVATE = DigitsConfig("private")
-BASELINE_RECIPE = Recipe(epochs=100, weight_decay=0.01)
+BASELINE_RECIPE = Recipe(epochs=80, learning_rate=8e-3)
 PRIVATE_RECIPE = Recipe(
-    epochs=80,
+    epochs=70,
     learning_rate=8e-3,
     warm_up=0.2,
     site_weight=0.15,

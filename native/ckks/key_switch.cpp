@@ -64,7 +64,7 @@ void Decomposition::multiply(u64* out0, u64* out1, const SwitchingKey& key, std:
 
 namespace {
 
-// quotients[d] = the conversion of limbs first, first + 1, ... of divisions[d].in to limbs 0 .. count - 1, in coefficient form.
+// quotients[d] = the conversion of limbs first, first + 1, ... of divisions[d].in, in coefficient form.
 void convert_divisors(const Context& context, std::span<const Division> divisions, std::size_t level, std::size_t first,
                       const BaseConverter& converter, std::span<Poly* const> quotients) {
     const std::size_t divisors = converter.from().size();

@@ -66,7 +66,7 @@ Parameters::Parameters(ParametersLiteral literal) : literal_(std::move(literal))
 void Parameters::check_moduli() const {
     if (literal_.moduli.empty()) refuse("parameters", "there are no moduli", "give at least one");
     if (literal_.special_moduli.empty())
-        refuse("parameters", "there are no special moduli", "key switching needs P: give primes of at least a digit's size");
+        refuse("parameters", "there are no special moduli", "key switching needs P, of at least a digit's size");
     if (limbs() > kMaxLimbs || special_limbs() > kMaxLimbs || limbs() + special_limbs() > kMaxLimbs)
         refuse("parameters", "more than " + std::to_string(kMaxLimbs) + " moduli", "use fewer, larger primes");
     std::set<u64> seen;

@@ -1,5 +1,6 @@
 #include "ckks/plaintext.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -70,7 +71,8 @@ Plaintext encode_parts(const ContextPtr& context, std::vector<double>& re, std::
     std::vector<std::int64_t> integers(small ? width : 0);
     if (small)
         for (std::size_t i = 0; i < width; ++i)
-            integers[i] = std::bit_cast<std::int64_t>(coefficients.values[i] + kMagic) - std::bit_cast<std::int64_t>(kMagic);
+            integers[i] =
+                std::bit_cast<std::int64_t>(coefficients.values[i] + kMagic) - std::bit_cast<std::int64_t>(kMagic);
 
     Poly poly(context->pool(), extended ? context->qp_limbs(level) : level + 1, width);
     context->parallel(poly.limbs(), [&](std::size_t j) {
@@ -94,37 +96,53 @@ void check_request(const Context& context, std::size_t length, std::size_t level
                "the highest level of these parameters is " + std::to_string(context.parameters().max_level()));
 }
 
-// Coefficient number k of all limbs (coefficient form) as the nearest double: mixed-radix digits (Garner), centred, so
-// that a small integer has zeros above and loses nothing to cancellation.
+// The integers with the given residues (coefficient form, destroyed), centred, as the nearest doubles: x + (Q - 1) / 2 has
+// mixed-radix digits (Garner) d_i, and x = sum_i (d_i - (q_i - 1) / 2) q_0 ... q_(i-1), because (Q - 1) / 2 has the digits
+// (q_i - 1) / 2. All terms above a small x are 0, so nothing is lost to cancellation.
 class Composer {
 public:
-    explicit Composer(const Context& context, std::size_t limbs) : context_(context), inverse_(limbs) {
-        for (std::size_t i = 0; i < limbs; ++i)
-            for (std::size_t j = 0; j < i; ++j) {
-                const Modulus& q = context.modulus(i);
-                inverse_[i].push_back(q.shoup(q.invert(q.reduce(context.modulus(j).value))));
+    Composer(const Context& context, std::size_t limbs) : context_(context), inverse_(limbs) {
+        for (std::size_t i = 0; i < limbs; ++i) {
+            const Modulus& q = context.modulus(i);
+            u64 half = 0;
+            u64 radix = 1;
+            for (std::size_t j = 0; j < limbs; ++j) {
+                const Modulus& other = context.modulus(j);
+                half = q.add(half, q.mul(q.reduce(other.half), radix));
+                radix = q.mul(radix, q.reduce(other.value));
+                if (j < i) inverse_[i].push_back(q.invert(q.reduce(other.value)));
             }
+            half_.push_back(half);
+        }
     }
 
-    double compose(const Poly& poly, std::size_t k) const {
-        std::array<std::int64_t, Parameters::kMaxLimbs> digit{};
+    // Coefficients start .. start + count.
+    void compose(double* out, Poly& residues, std::size_t start, std::size_t count) const {
+        const Kernels& k = context_.kernels();
+        Poly scratch(context_.pool(), 1, count);
+        u64* reduced = scratch.limb(0);
         for (std::size_t i = 0; i < inverse_.size(); ++i) {
             const Modulus& q = context_.modulus(i);
-            u64 rest = poly.limb(i)[k];
-            for (std::size_t j = 0; j < i; ++j) rest = q.mul(q.sub(rest, q.from_signed(digit[j])), inverse_[i][j]);
-            digit[i] = q.centred(rest);
+            u64* digit = residues.limb(i) + start;
+            k.add_scalar(digit, digit, half_[i], count, q);
+            for (std::size_t j = 0; j < i; ++j) {
+                k.reduce(reduced, residues.limb(j) + start, count, context_.modulus(j), q);
+                k.sub_mul_scalar(digit, digit, reduced, inverse_[i][j], count, q);
+            }
         }
-        double value = 0;
+        std::fill_n(out, count, 0.0);
         for (std::size_t i = inverse_.size(); i-- > 0;) {
-            if (i + 1 < inverse_.size()) value *= context_.modulus(i).real;
-            value += static_cast<double>(digit[i]);
+            const Modulus& q = context_.modulus(i);
+            const u64* digit = residues.limb(i) + start;
+            for (std::size_t n = 0; n < count; ++n)
+                out[n] = out[n] * q.real + static_cast<double>(static_cast<std::int64_t>(digit[n] - q.half));
         }
-        return value;
     }
 
 private:
     const Context& context_;
-    std::vector<std::vector<Shoup>> inverse_;  // [i][j]: q_j^-1 mod q_i
+    std::vector<std::vector<u64>> inverse_;  // [i][j]: q_j^-1 mod q_i
+    std::vector<u64> half_;                  // (Q - 1) / 2 mod q_i
 };
 
 }  // namespace
@@ -175,11 +193,9 @@ std::vector<std::complex<double>> decode(const Plaintext& plaintext) {
     });
     const Composer composer(context, limbs);
     std::vector<double> coefficients(width);
-    const std::size_t pieces = width >= 1024 ? 16 : 1;
-    context.parallel(pieces, [&](std::size_t piece) {
-        const std::size_t size = width / pieces;
-        for (std::size_t k = piece * size; k < (piece + 1) * size; ++k) coefficients[k] = composer.compose(work, k);
-    });
+    const std::size_t piece = std::min<std::size_t>(width, 1024);
+    context.parallel(width / piece,
+                     [&](std::size_t i) { composer.compose(&coefficients[i * piece], work, i * piece, piece); });
     std::vector<double> re(plaintext.period);
     std::vector<double> im(plaintext.period);
     context.embedding().to_slots(re.data(), im.data(), coefficients.data(), log_s);

@@ -60,7 +60,8 @@ PolyPtr expanded(const Context& context, const Seed& seed, Stream stream, std::s
 Bytes Ciphertext::to_bytes() const {
     const bool seeded = seed.has_value() && parts.size() == 2;
     const std::size_t written = seeded ? 1 : parts.size();
-    const std::size_t payload = kCiphertextFields + (seeded ? kSeedBytes : 0) + written * limbs_bytes(*context, level, level + 1);
+    const std::size_t payload =
+        kCiphertextFields + (seeded ? kSeedBytes : 0) + written * limbs_bytes(*context, level, level + 1);
     Writer writer(kHeaderBytes + payload);
     write_header(writer, Kind::ciphertext, context->parameters().digest(), payload);
     writer.u8(static_cast<std::uint8_t>(parts.size()));

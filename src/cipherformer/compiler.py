@@ -17,7 +17,8 @@ from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.ops import ErrorBudget
 from cipherformer.passes.level import assign_levels, levels_needed
-from cipherformer.passes.pack import Packed, pack
+from cipherformer.passes.pack import pack
+from cipherformer.passes.packing import Packed
 from cipherformer.passes.pipeline import Settings, run_passes
 from cipherformer.passes.regions import is_nonlinear, regions
 from cipherformer.passes.scale import assign_scales

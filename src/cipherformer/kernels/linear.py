@@ -45,7 +45,8 @@ class Triplets:
         """From a dense [rows, columns] matrix."""
         row, column = np.nonzero(matrix)
         start = np.searchsorted(row, np.arange(matrix.shape[0] + 1))
-        return Triplets(*matrix.shape, start, column, matrix[row, column])
+        rows, columns = matrix.shape
+        return Triplets(rows, columns, start, column, matrix[row, column])
 
     @property
     def widest(self) -> int:
@@ -110,7 +111,7 @@ def _wrap(shift: NDArray[np.int64], period: int) -> NDArray[np.int64]:
 
 def smallest_period(rows: NDArray[np.float64]) -> int:
     """The smallest power of two that every row repeats after."""
-    period = rows.shape[1]
+    period = int(rows.shape[1])
     while period > 1 and np.array_equal(rows[:, : period // 2], rows[:, period // 2 : period]):
         period //= 2
     return period

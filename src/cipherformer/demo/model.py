@@ -35,7 +35,7 @@ class DigitsConfig:
     exponent: int = 4
     epsilon: float = 0.03
     degree: int = 6
-    interval: float = 5.0
+    interval: float = 6.0
 
 
 class DigitsViT(nn.Module):

@@ -35,13 +35,13 @@ def fuzz(target: Target, seconds: float, rng: random.Random) -> tuple[int, str |
     corpus, tried = list(target.seeds), 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        data = mutate(rng.choice(corpus), rng)
+        data = target.damage(rng.choice(corpus), rng)
         if target.repair and rng.random() < 0.8:
             data = target.repair(data)
         tried += 1
         if (what := finding(target, data)) is not None:
             return tried, what, data
-        if len(data) < 4096 and rng.random() < 0.01:
+        if target.damage is mutate and len(data) < 4096 and rng.random() < 0.01:
             corpus = [*target.seeds, *corpus[-64:], data]
     return tried, None, b""
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import random
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from cipherformer.errors import FormatError, ProtocolError
+import numpy as np
+
+from cipherformer.compiler import Options, compile_graph
+from cipherformer.errors import CipherformerError, FormatError, ProtocolError
+from cipherformer.graph.rewrite import GraphBuilder
+from cipherformer.plan.plan import PLAN_FILE, Plan
+from cipherformer.plan.signature import Signature
 from cipherformer.serve import manifest, messages, wire
+from fuzz.mutate import mutate, mutate_json
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,7 @@ class Target:
         read: the call.
         refusals: exceptions that mean "refused"; anything else is a finding.
         repair: mends a damaged input so that it gets past checksums, or None.
+        damage: makes a damaged copy.
     """
 
     name: str
@@ -29,11 +40,13 @@ class Target:
     read: Callable[[bytes], Any]
     refusals: tuple[type[Exception], ...]
     repair: Callable[[bytes], bytes] | None = None
+    damage: Callable[[bytes, random.Random], bytes] = mutate
 
 
 def targets() -> tuple[Target, ...]:
     """All targets."""
-    return (_frames(), _manifest())
+    plan = _toy_plan()
+    return (_frames(), _manifest(), _signature(plan), _plan(plan))
 
 
 def _frames() -> Target:
@@ -74,3 +87,41 @@ def _manifest() -> Target:
     return Target(
         "manifest", (empty.to_bytes(), two.to_bytes()), manifest.Manifest.from_bytes, (FormatError,)
     )
+
+
+def _toy_plan() -> Plan:
+    """A plan with matrices, a product, a polynomial and biases."""
+    rng, build = np.random.default_rng(0), GraphBuilder("toy")
+    x = build.input("x", (1, 4))
+    hidden = build.emit(
+        "linear", x, build.constant(rng.normal(size=(4, 4))), build.constant(rng.normal(size=4))
+    )
+    h = build.emit("gelu", hidden, approximate="none")
+    graph = build.finish(
+        build.emit("linear", build.emit("mul", h, x), build.constant(rng.normal(size=(2, 4))))
+    )
+    samples = [{"x": rng.uniform(-1, 1, (1, 4))} for _ in range(4)]
+    return compile_graph(graph, samples, Options(log_n=14))
+
+
+def _signature(plan: Plan) -> Target:
+    """A client reads it; it comes from the server."""
+
+    def read(data: bytes) -> Any:
+        signature = Signature.from_json(data.decode())
+        return signature.keys, signature.parameters, signature.to_json()
+
+    seeds = (plan.signature.to_json().encode(),)
+    return Target("signature", seeds, read, (CipherformerError, UnicodeDecodeError), damage=mutate_json)
+
+
+def _plan(plan: Plan) -> Target:
+    """A server reads it; its owner wrote it, but files rot."""
+    folder = tempfile.TemporaryDirectory()
+    path = plan.save(Path(folder.name)) / PLAN_FILE
+
+    def read(data: bytes, keep: Any = folder) -> Any:
+        path.write_bytes(data)
+        return Plan.load(path.parent)
+
+    return Target("plan", (path.read_bytes(),), read, (FormatError,), damage=mutate_json)

@@ -150,11 +150,11 @@ class Plan:
             data = json.loads((folder / PLAN_FILE).read_text())
             with np.load(folder / ARRAYS_FILE, allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, *serial.MALFORMED) as error:
             raise FormatError("no readable plan", where=str(folder), why=str(error)) from error
         try:
             plan = _from_parts(data, arrays)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except serial.MALFORMED as error:
             raise FormatError(
                 "not a plan", where=str(folder), why=repr(error), fix="compile again"
             ) from error

@@ -7,10 +7,23 @@ from dataclasses import asdict
 from math import log2
 from typing import Any
 
+from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.layout import Layout
 from cipherformer.kernels.step import Step, TermStep
 from cipherformer.targets.ckks import CkksTarget
+
+MALFORMED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    CompileError,  # layouts and graphs check themselves
+)
+"""What reading a document of another form raises."""
 
 
 def target_to_dict(t: CkksTarget) -> dict[str, Any]:

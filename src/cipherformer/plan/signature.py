@@ -156,7 +156,7 @@ class Signature:
         """
         try:
             return _parse(json.loads(text))
-        except (KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
+        except (*serial.MALFORMED, zlib.error) as error:
             raise FormatError(
                 "not a signature", why=repr(error), fix="get it from the server again"
             ) from error
@@ -175,7 +175,7 @@ class Signature:
         """
         try:
             return Signature.from_json(Path(path).read_text())
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise FormatError("no readable signature", where=str(path), why=str(error)) from error
 
 

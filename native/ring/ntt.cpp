@@ -8,8 +8,20 @@ namespace {
 
 constexpr unsigned kMaxLogN = 17;
 
+void fill_real_tables(NttTables& tables, const std::vector<u64>& roots) {
+    const std::size_t n = roots.size();
+    std::vector<double>& w = tables.centred;
+    for (u64 root : roots) w.push_back(static_cast<double>(tables.modulus.centred(root)));
+    for (std::size_t i = 0; i < n / 4; ++i) tables.ratios.push_back(w[i] / tables.modulus.real);
+    for (std::size_t i = n / 4; n >= 16 && i < n / 2; i += 4) {
+        for (std::size_t lane = 0; lane < 4; ++lane) tables.last.push_back(w[i + lane]);
+        for (std::size_t lane = 0; lane < 4; ++lane) tables.last.push_back(w[2 * (i + lane)]);
+        for (std::size_t lane = 0; lane < 4; ++lane) tables.last.push_back(w[2 * (i + lane) + 1]);
+    }
+}
+
 NttTables build_tables(unsigned log_n, const Modulus& q, Path path, u64 psi) {
-    NttTables tables{q, log_n, {}, {}, {}, {}};
+    NttTables tables{q, log_n, {}, {}, {}, {}, {}};
     const std::size_t n = std::size_t{1} << log_n;
     std::vector<u64> roots(n);
     roots[0] = 1;
@@ -19,9 +31,7 @@ NttTables build_tables(unsigned log_n, const Modulus& q, Path path, u64 psi) {
     for (std::size_t i = 0; i < n; ++i, power = q.mul(power, psi)) roots[reverse_bits(i, log_n)] = power;
 
     if (path == Path::avx2) {
-        tables.centred.resize(n);
-        for (std::size_t i = 0; i < n; ++i) tables.centred[i] = static_cast<double>(q.centred(roots[i]));
-        for (std::size_t i = 0; i < n / 4; ++i) tables.ratios.push_back(tables.centred[i] / q.real);
+        fill_real_tables(tables, roots);
         return tables;
     }
     const unsigned shift = path == Path::avx512 ? 52 : 64;

@@ -22,6 +22,8 @@ struct NttTables {
     std::vector<u64> quotients;   // portable: floor(w 2^64 / q); avx512: floor(w 2^52 / q)
     std::vector<double> centred;  // avx2: w in [-q/2, q/2]
     std::vector<double> ratios;   // avx2: w / q for the first quarter, those that stand for whole vectors
+    std::vector<double> last;     // avx2: the last two levels of the full size, ready for vectors: for four blocks of four
+                                  // residues each, from index i on, w[i..i+3], w[2i, 2i+2, ..], w[2i+1, 2i+3, ..]
 };
 
 class NttTable {

@@ -6,16 +6,31 @@ namespace cipherformer::avx2 {
 namespace {
 
 // (x, y) -> (x + w y, x - w y)
-template <typename Factor>
-inline void butterfly(Real& x, Real& y, const Factor& w, const Field& f) {
+inline void butterfly(Real& x, Real& y, const Twiddle& w, const Field& f) {
     const Real product = mul(y, w, f);
     y = sub(x, product);
     x = add(x, product);
 }
+template <std::size_t count>
+inline void butterflies(Real* x, Real* y, const Real* w, const Field& f) {
+    mul_each<count>(y, w, f);
+    for (std::size_t i = 0; i < count; ++i) {
+        const Real product = y[i];
+        y[i] = sub(x[i], product);
+        x[i] = add(x[i], product);
+    }
+}
+
+// The operand that no product brings back below p: it is reduced, unless it still stands in [0, p).
+template <Form form>
+inline Real first(const u64* x, const Field& f) {
+    const Real value = read<form>(x);
+    return form == Form::residue ? value : reduce(value, f);
+}
 
 // Two levels on `blocks` consecutive blocks of `length`, the first with twiddle index `at`.
 // Inputs at most B: after reducing the first, every output is at most 1/2 + (1/2 + B/8) + (1/2 + (9B/8 + 1/2)/8)
-// <= 1.57 + 0.27 B, so B stays below 2.2 from pass to pass.
+// <= 1.57 + 0.27 B, or 2.33 from residues: B stays below 2.4 from pass to pass.
 template <Form form>
 void forward4(u64* x, std::size_t length, std::size_t at, std::size_t blocks, const Plan& plan) {
     const Field f = plan.field;
@@ -23,7 +38,7 @@ void forward4(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
     for (std::size_t block = 0; block < blocks; ++block, ++at, x += length) {
         const Twiddle w1 = plan.twiddle(at), w2 = plan.twiddle(2 * at), w3 = plan.twiddle(2 * at + 1);
         for (std::size_t i = 0; i < gap; i += 4) {
-            Real x0 = reduce(read<form>(x + i), f), x1 = read<form>(x + i + gap);
+            Real x0 = first<form>(x + i, f), x1 = read<form>(x + i + gap);
             Real x2 = read<form>(x + i + 2 * gap), x3 = read<form>(x + i + 3 * gap);
             butterfly(x0, x2, w1, f), butterfly(x1, x3, w1, f);
             butterfly(x0, x1, w2, f), butterfly(x2, x3, w3, f);
@@ -33,7 +48,7 @@ void forward4(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
 }
 
 // Three levels. Outputs are at most 1/2 + 3/2 + (B + A + A')/8 with A = 9B/8 + 1/2 and A' = 9A/8 + 1/2, that is
-// 2.2 + 0.43 B: B stays below 3.9 and A' below 6.
+// 2.2 + 0.43 B, or 3.2 from residues: B stays below 3.9 and A' below 6.
 template <Form form>
 void forward8(u64* x, std::size_t length, std::size_t at, std::size_t blocks, const Plan& plan) {
     const Field f = plan.field;
@@ -43,9 +58,8 @@ void forward8(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
         const Twiddle w4 = plan.twiddle(4 * at), w5 = plan.twiddle(4 * at + 1), w6 = plan.twiddle(4 * at + 2),
                       w7 = plan.twiddle(4 * at + 3);
         for (std::size_t i = 0; i < gap; i += 4) {
-            Real v[8];
-            for (std::size_t k = 0; k < 8; ++k) v[k] = read<form>(x + i + k * gap);
-            v[0] = reduce(v[0], f);
+            Real v[8] = {first<form>(x + i, f)};
+            for (std::size_t k = 1; k < 8; ++k) v[k] = read<form>(x + i + k * gap);
             for (std::size_t k = 0; k < 4; ++k) butterfly(v[k], v[k + 4], w1, f);
             butterfly(v[0], v[2], w2, f), butterfly(v[1], v[3], w2, f);
             butterfly(v[4], v[6], w3, f), butterfly(v[5], v[7], w3, f);
@@ -56,47 +70,49 @@ void forward8(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
     }
 }
 
-// The twiddles of four neighbouring blocks of four, lanes in the order 0, 2, 1, 3 in which `unpack` splits pairs.
-struct LastTwiddles {
-    Real w1, w2, w3;
-    LastTwiddles(const double* roots, std::size_t at) {
-        const Real low = _mm256_loadu_pd(roots + 2 * at), high = _mm256_loadu_pd(roots + 2 * at + 4);
-        w1 = _mm256_permute4x64_pd(_mm256_loadu_pd(roots + at), 0xD8);
-        w2 = _mm256_unpacklo_pd(low, high);
-        w3 = _mm256_unpackhi_pd(low, high);
-    }
-};
-
-// The last two levels, inside vectors. Bounds as forward4 with 3/16 for 1/8: below 4. Results stay transposed for
-// `forward_finish`: one loop with both steps would be bound by its latency.
-void forward_last(u64* x, std::size_t at, std::size_t blocks, const Plan& plan) {
+// The last two levels, on `count` groups of four transposed blocks from twiddle index `at` on, side by side so that
+// their latencies overlap. Bounds as forward4 with 3/16 for 1/8: below 4.
+template <bool arranged, std::size_t count>
+void forward_last(u64* x, std::size_t at, std::size_t quarter, const Plan& plan) {
     const Field f = plan.field;
-    for (std::size_t block = 0; block < blocks; block += 4, at += 4, x += 16) {
-        const LastTwiddles w(plan.roots, at);
-        Real x0 = read<Form::real>(x), x1 = read<Form::real>(x + 8), x2 = read<Form::real>(x + 4), x3 = read<Form::real>(x + 12);
-        transpose(x0, x1, x2, x3);
-        x0 = reduce(x0, f);
-        butterfly(x0, x2, w.w1, f), butterfly(x1, x3, w.w1, f);
-        butterfly(x0, x1, w.w2, f), butterfly(x2, x3, w.w3, f);
-        write(x, x0), write(x + 8, x1), write(x + 4, x2), write(x + 12, x3);
+    LastTwiddles<count> w;
+    Real x0[count], x1[count], x2[count], x3[count];
+    for (std::size_t g = 0; g < count; ++g) {
+        w.template load<arranged>(g, at + 4 * g, quarter, plan);
+        const u64* const row = x + 16 * g;
+        x0[g] = reduce(read<Form::real>(row), f), x1[g] = read<Form::real>(row + 4);
+        x2[g] = read<Form::real>(row + 8), x3[g] = read<Form::real>(row + 12);
+    }
+    butterflies<count>(x1, x3, w.wide, f), butterflies<count>(x0, x2, w.wide, f);
+    butterflies<count>(x0, x1, w.first, f), butterflies<count>(x2, x3, w.second, f);
+    for (std::size_t g = 0; g < count; ++g) {
+        u64* const row = x + 16 * g;
+        write(row, x0[g]), write(row + 4, x1[g]), write(row + 8, x2[g]), write(row + 12, x3[g]);
     }
 }
 
-// Back to rows and to residues in [0, p).
-void forward_finish(u64* x, std::size_t length, const Field f) {
-    for (const u64* const end = x + length; x != end; x += 16) {
-        Real x0 = read<Form::real>(x), x1 = read<Form::real>(x + 8), x2 = read<Form::real>(x + 4), x3 = read<Form::real>(x + 12);
-        transpose(x0, x1, x2, x3);
-        store_residue(x, x0, f), store_residue(x + 8, x1, f), store_residue(x + 4, x2, f), store_residue(x + 12, x3, f);
+// All `length` residues. Transposing before and after in loops of their own keeps each loop's chain of operations short.
+template <bool arranged>
+void forward_tail(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan) {
+    transpose_all(x, length);
+    std::size_t i = 0;
+    for (; i + 32 <= length; i += 32) forward_last<arranged, 2>(x + i, at + i / 4, quarter, plan);
+    if (i != length) forward_last<arranged, 1>(x + i, at + i / 4, quarter, plan);
+    for (i = 0; i < length; i += 16) {
+        Real a = read<Form::real>(x + i), b = read<Form::real>(x + i + 4);
+        Real c = read<Form::real>(x + i + 8), d = read<Form::real>(x + i + 12);
+        transpose(a, b, c, d);
+        store_residue(x + i, a, plan.field), store_residue(x + i + 4, b, plan.field);
+        store_residue(x + i + 8, c, plan.field), store_residue(x + i + 12, d, plan.field);
     }
 }
 
 // All levels of one block from twiddle index `at` on; `length` >= 16.
 template <Form form>
-void forward_block(u64* x, std::size_t length, std::size_t at, const Plan& plan) {
+void forward_block(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan) {
     if (length > kCacheBlock) {
         forward4<form>(x, length, at, 1, plan);
-        for (std::size_t i = 0; i < 4; ++i) forward_block<Form::real>(x + i * (length / 4), length / 4, 4 * at + i, plan);
+        for (std::size_t i = 0; i < 4; ++i) forward_block<Form::real>(x + i * (length / 4), length / 4, 4 * at + i, quarter, plan);
         return;
     }
     const bool odd = __builtin_ctzll(length) % 2 != 0;
@@ -104,8 +120,8 @@ void forward_block(u64* x, std::size_t length, std::size_t at, const Plan& plan)
     std::size_t blocks = odd ? 8 : 4;
     for (; length / blocks > 4; blocks *= 4)
         forward4<Form::real>(x, length / blocks, at * blocks, blocks, plan);
-    forward_last(x, at * blocks, blocks, plan);
-    forward_finish(x, length, plan.field);
+    const auto tail = plan.last != nullptr ? forward_tail<true> : forward_tail<false>;
+    tail(x, length, at * blocks, quarter, plan);
 }
 
 // Transforms of fewer than 16 residues, in integers.
@@ -126,9 +142,9 @@ void forward_short(u64* a, std::size_t n, const Plan& plan) {
 }  // namespace
 
 void ntt_forward(u64* a, unsigned log_n, const NttTables& tables) {
-    const Plan plan(tables);
+    const Plan plan(tables, log_n);
     const std::size_t n = std::size_t{1} << log_n;
-    n < 16 ? forward_short(a, n, plan) : forward_block<Form::residue>(a, n, 1, plan);
+    n < 16 ? forward_short(a, n, plan) : forward_block<Form::residue>(a, n, 1, n / 4, plan);
 }
 
 }  // namespace cipherformer::avx2

@@ -19,8 +19,10 @@ struct Plan {
     Field field;
     const double* roots;   // NttTables::centred
     const double* ratios;  // NttTables::ratios
-    explicit Plan(const NttTables& tables)
-        : modulus(tables.modulus), field(tables.modulus), roots(tables.centred.data()), ratios(tables.ratios.data()) {}
+    const double* last;    // NttTables::last for a transform of the tables' full size, otherwise null
+    Plan(const NttTables& tables, unsigned log_n)
+        : modulus(tables.modulus), field(tables.modulus), roots(tables.centred.data()), ratios(tables.ratios.data()),
+          last(log_n == tables.log_n ? tables.last.data() : nullptr) {}
     Twiddle twiddle(std::size_t i) const { return {roots + i, ratios + i}; }
 };
 
@@ -42,6 +44,36 @@ inline void transpose(Real& a, Real& b, Real& c, Real& d) {
     c = _mm256_permute2f128_pd(ab_low, cd_low, 0x31);
     d = _mm256_permute2f128_pd(ab_high, cd_high, 0x31);
 }
+
+// Sixteen consecutive doubles as a matrix, in memory.
+inline void transpose_all(u64* x, std::size_t length) {
+    for (const u64* const end = x + length; x != end; x += 16) {
+        Real a = read<Form::real>(x), b = read<Form::real>(x + 4), c = read<Form::real>(x + 8), d = read<Form::real>(x + 12);
+        transpose(a, b, c, d);
+        write(x, a), write(x + 4, b), write(x + 8, c), write(x + 12, d);
+    }
+}
+
+// The twiddles of the two levels inside vectors for `count` groups of four neighbouring blocks of four residues, one
+// block a lane: of the wide butterfly, and of the two narrow ones.
+template <std::size_t count>
+struct LastTwiddles {
+    Real wide[count], first[count], second[count];
+
+    // `at` is the lowest twiddle index of the four blocks, `quarter` a fourth of the transform's size.
+    template <bool arranged>
+    void load(std::size_t group, std::size_t at, std::size_t quarter, const Plan& plan) {
+        if constexpr (arranged) {
+            const double* w = plan.last + 3 * (at - quarter);
+            wide[group] = _mm256_loadu_pd(w), first[group] = _mm256_loadu_pd(w + 4), second[group] = _mm256_loadu_pd(w + 8);
+        } else {
+            const Real low = _mm256_loadu_pd(plan.roots + 2 * at), high = _mm256_loadu_pd(plan.roots + 2 * at + 4);
+            wide[group] = _mm256_loadu_pd(plan.roots + at);
+            first[group] = _mm256_permute4x64_pd(_mm256_unpacklo_pd(low, high), 0xD8);
+            second[group] = _mm256_permute4x64_pd(_mm256_unpackhi_pd(low, high), 0xD8);
+        }
+    }
+};
 
 }  // namespace
 }  // namespace cipherformer::avx2

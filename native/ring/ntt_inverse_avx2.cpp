@@ -7,11 +7,19 @@ namespace cipherformer::avx2 {
 namespace {
 
 // (x, y) -> (x + y, (y - x) w)
-template <typename Factor>
-inline void butterfly(Real& x, Real& y, const Factor& w, const Field& f) {
+inline void butterfly(Real& x, Real& y, const Twiddle& w, const Field& f) {
     const Real difference = sub(y, x);
     x = add(x, y);
     y = mul(difference, w, f);
+}
+template <std::size_t count>
+inline void butterflies(Real* x, Real* y, const Real* w, const Field& f) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const Real difference = sub(y[i], x[i]);
+        x[i] = add(x[i], y[i]);
+        y[i] = difference;
+    }
+    mul_each<count>(y, w, f);
 }
 
 // How the last pass leaves the array: times `scale`, in integers.
@@ -34,29 +42,44 @@ void put(u64* x, Real value, const Field& f) {
         write(x, value);
 }
 
-// Residues in [0, p) to doubles, four rows of four to columns; lanes hold the blocks in the order 1, 3, 0, 2.
-void inverse_start(u64* x, std::size_t length) {
-    for (const u64* const end = x + length; x != end; x += 16) {
-        Real x0 = load_real(x + 4), x1 = load_real(x + 12), x2 = load_real(x), x3 = load_real(x + 8);
-        transpose(x0, x1, x2, x3);
-        write(x + 4, x0), write(x + 12, x1), write(x, x2), write(x + 8, x3);
+// The first two levels, on `count` groups of four transposed blocks; `at` is the lowest of the mirrored twiddle indices
+// of the first group, and falls by four a group. From B = 1 outputs are at most 1 + 4 * 3/16 = 1.75.
+template <bool arranged, std::size_t count>
+void inverse_first(u64* x, std::size_t at, std::size_t quarter, const Plan& plan) {
+    const Field f = plan.field;
+    LastTwiddles<count> w;
+    Real x0[count], x1[count], x2[count], x3[count];
+    for (std::size_t g = 0; g < count; ++g) {
+        w.template load<arranged>(g, at - 4 * g, quarter, plan);
+        const u64* const row = x + 16 * g;
+        x0[g] = read<Form::real>(row), x1[g] = read<Form::real>(row + 4);
+        x2[g] = read<Form::real>(row + 8), x3[g] = read<Form::real>(row + 12);
+    }
+    butterflies<count>(x0, x1, w.second, f), butterflies<count>(x2, x3, w.first, f);
+    butterflies<count>(x0, x2, w.wide, f), butterflies<count>(x1, x3, w.wide, f);
+    for (std::size_t g = 0; g < count; ++g) {
+        u64* const row = x + 16 * g;
+        write(row, reduce(x0[g], f)), write(row + 4, x1[g]), write(row + 8, x2[g]), write(row + 12, x3[g]);
     }
 }
 
-// The first two levels, inside vectors, from B = 1. `at` is the mirrored twiddle index of the first of
-// `blocks` blocks of four. Outputs are at most 1 + 4 * 3/16 = 1.75.
-void inverse_first(u64* x, std::size_t at, std::size_t blocks, const Plan& plan) {
-    const Field f = plan.field;
-    for (std::size_t block = 0; block < blocks; block += 4, at -= 4, x += 16) {
-        const Real low = _mm256_loadu_pd(plan.roots + 2 * at - 6), high = _mm256_loadu_pd(plan.roots + 2 * at - 2);
-        const Real w1 = _mm256_permute4x64_pd(_mm256_loadu_pd(plan.roots + at - 3), 0x72);
-        const Real w3 = _mm256_unpacklo_pd(high, low), w2 = _mm256_unpackhi_pd(high, low);
-        Real x0 = read<Form::real>(x + 4), x1 = read<Form::real>(x + 12), x2 = read<Form::real>(x), x3 = read<Form::real>(x + 8);
-        butterfly(x0, x1, w2, f), butterfly(x2, x3, w3, f);
-        butterfly(x0, x2, w1, f), butterfly(x1, x3, w1, f);
-        x0 = reduce(x0, f);
-        transpose(x0, x1, x2, x3);
-        write(x + 4, x0), write(x + 12, x1), write(x, x2), write(x + 8, x3);
+// All `length` residues from [0, p), `at` the mirrored twiddle index of the first block of four. Mirrored indices fall
+// from block to block, so the rows are taken from last to first for the lanes to stand like those of the twiddles.
+template <bool arranged>
+void inverse_head(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan) {
+    for (std::size_t i = 0; i < length; i += 16) {
+        Real a = load_real(x + i + 12), b = load_real(x + i + 8), c = load_real(x + i + 4), d = load_real(x + i);
+        transpose(a, b, c, d);
+        write(x + i, a), write(x + i + 4, b), write(x + i + 8, c), write(x + i + 12, d);
+    }
+    std::size_t i = 0;
+    for (; i + 32 <= length; i += 32) inverse_first<arranged, 2>(x + i, at - 3 - i / 4, quarter, plan);
+    if (i != length) inverse_first<arranged, 1>(x + i, at - 3 - i / 4, quarter, plan);
+    for (i = 0; i < length; i += 16) {
+        Real a = read<Form::real>(x + i), b = read<Form::real>(x + i + 4);
+        Real c = read<Form::real>(x + i + 8), d = read<Form::real>(x + i + 12);
+        transpose(a, b, c, d);
+        write(x + i + 12, a), write(x + i + 8, b), write(x + i + 4, c), write(x + i, d);
     }
 }
 
@@ -114,17 +137,17 @@ void inverse8(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
 
 // All levels of one block, `at` the mirrored twiddle index of its widest butterflies; `length` >= 16.
 template <bool last>
-void inverse_block(u64* x, std::size_t length, std::size_t at, const Plan& plan, const Finish& finish) {
+void inverse_block(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan, const Finish& finish) {
     if (length > kCacheBlock) {
         for (std::size_t i = 0; i < 4; ++i)
-            inverse_block<false>(x + i * (length / 4), length / 4, 4 * at + 3 - i, plan, finish);
+            inverse_block<false>(x + i * (length / 4), length / 4, 4 * at + 3 - i, quarter, plan, finish);
         inverse4<last>(x, length, at, 1, plan, finish);
         return;
     }
     const bool odd = __builtin_ctzll(length) % 2 != 0;
     std::size_t blocks = length / 4;
-    inverse_start(x, length);
-    inverse_first(x, (at + 1) * blocks - 1, blocks, plan);
+    const auto head = plan.last != nullptr ? inverse_head<true> : inverse_head<false>;
+    head(x, length, (at + 1) * blocks - 1, quarter, plan);
     for (blocks /= 4; blocks > (odd ? 2U : 1U); blocks /= 4)
         inverse4<false>(x, length / blocks, (at + 1) * blocks - 1, blocks, plan, finish);
     odd ? inverse8<last>(x, length, at, 1, plan, finish) : inverse4<last>(x, length, at, 1, plan, finish);
@@ -149,10 +172,10 @@ void inverse_short(u64* a, std::size_t n, u64 factor, const Plan& plan) {
 }  // namespace
 
 void ntt_inverse(u64* a, unsigned log_n, u64 factor, const NttTables& tables) {
-    const Plan plan(tables);
+    const Plan plan(tables, log_n);
     const std::size_t n = std::size_t{1} << log_n;
     if (n < 16) return inverse_short(a, n, factor, plan);
-    inverse_block<true>(a, n, 1, plan, {Twiddle(factor, tables.modulus), factor});
+    inverse_block<true>(a, n, 1, n / 4, plan, {Twiddle(factor, tables.modulus), factor});
 }
 
 }  // namespace cipherformer::avx2

@@ -59,6 +59,19 @@ inline Real mul(Real x, Real y, const Field& f) {
     return add(_mm256_fnmadd_pd(quotient, f.p, high), low);
 }
 
+// x[i] w[i] for several, step by step side by side: written for the scheduler of the processor, whose window is shorter
+// than the chain of one product.
+template <std::size_t count>
+inline void mul_each(Real* x, const Real* w, const Field& f) {
+    Real high[count], quotient[count];
+    for (std::size_t i = 0; i < count; ++i) high[i] = _mm256_mul_pd(x[i], w[i]);
+    for (std::size_t i = 0; i < count; ++i) quotient[i] = _mm256_mul_pd(high[i], f.inverse);
+    for (std::size_t i = 0; i < count; ++i) x[i] = _mm256_fmsub_pd(x[i], w[i], high[i]);
+    for (std::size_t i = 0; i < count; ++i) quotient[i] = round_even(quotient[i]);
+    for (std::size_t i = 0; i < count; ++i) high[i] = _mm256_fnmadd_pd(quotient[i], f.p, high[i]);
+    for (std::size_t i = 0; i < count; ++i) x[i] = add(high[i], x[i]);
+}
+
 inline Real reduce(Real x, const Field& f) {
     return _mm256_fnmadd_pd(round_even(_mm256_mul_pd(x, f.inverse)), f.p, x);
 }

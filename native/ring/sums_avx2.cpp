@@ -114,8 +114,31 @@ void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t l
     }
 }
 
-// The sums over i for one destination modulus, one chunk. A group adds at most 2.5 p + 2^52, the ones before p more.
-void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
+constexpr std::size_t kFewSources = 5;
+
+// The sums over i for one destination modulus, one chunk, k <= 5. One quotient c for both parts of a sum: H / p is
+// below 5 * 2^48, so c is off by at most 5 * 2^48 * 3 * 2^-53 < 0.47 before rounding, |H - c p| <= p + |low| < 2^53 is
+// exact, and the whole rest stays below p.
+void combine_few(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
+    const Field f(p);
+    const Real start = _mm256_set1_pd(kCentredStart);
+    for (std::size_t t = 0; t < length; t += 4 * kTile) {
+        Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
+        for (std::size_t i = 0; i < k; ++i) {
+            const Real factor = _mm256_broadcast_sd(factors + i);
+            for (std::size_t v = 0; v < kTile; ++v)
+                sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
+        }
+        for (std::size_t v = 0; v < kTile; ++v) {
+            const Real high = sub(sums[v].high, start);
+            const Real quotient = round_even(_mm256_fmadd_pd(sums[v].low, f.inverse, _mm256_mul_pd(high, f.inverse)));
+            store(out + t + 4 * v, from_centred(add(_mm256_fnmadd_pd(quotient, f.p, high), sums[v].low), f));
+        }
+    }
+}
+
+// The same for any k. A group adds at most 2.5 p + 2^52, the ones before it p more.
+void combine_many(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
     const Field f(p);
     for (std::size_t t = 0; t < length; t += 4 * kTile) {
         Real total[kTile] = {};
@@ -157,6 +180,7 @@ void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned s
 void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants) {
     if (!tiled(n)) return portable::convert(out, in, n, constants);
     const std::size_t k = constants.from.size();
+    const auto combine = k <= kFewSources ? combine_few : combine_many;
     std::vector<Row> y(k);
     for (std::size_t start = 0; start < n; start += kChunk) {
         const std::size_t length = std::min(kChunk, n - start);

@@ -64,9 +64,9 @@ void Decomposition::multiply(u64* out0, u64* out1, const SwitchingKey& key, std:
 
 namespace {
 
-// quotients[d] = the conversion of limbs first, first + 1, ... of divisions[d].in, in coefficient form.
+// out of each division = the conversion of limbs first, first + 1, ... of `in`, in coefficient form.
 void convert_divisors(const Context& context, std::span<const Division> divisions, std::size_t level, std::size_t first,
-                      const BaseConverter& converter, std::span<Poly* const> quotients) {
+                      const BaseConverter& converter) {
     const std::size_t divisors = converter.from().size();
     context.parallel(divisions.size() * divisors, [&](std::size_t task) {
         const std::size_t k = task % divisors;
@@ -74,11 +74,11 @@ void convert_divisors(const Context& context, std::span<const Division> division
         context.ntt(context.index(level, first + k)).inverse_scaled(limb, converter.scale(k));
     });
     context.parallel_chunks([&](std::size_t start, std::size_t count) {
-        for (std::size_t d = 0; d < divisions.size(); ++d) {
+        for (const Division& division : divisions) {
             Pointers source{};
             OutPointers target{};
-            for (std::size_t k = 0; k < divisors; ++k) source[k] = divisions[d].in.limb(first + k) + start;
-            for (std::size_t j = 0; j < converter.to().size(); ++j) target[j] = quotients[d]->limb(j) + start;
+            for (std::size_t k = 0; k < divisors; ++k) source[k] = division.in.limb(first + k) + start;
+            for (std::size_t j = 0; j < converter.to().size(); ++j) target[j] = division.out.limb(j) + start;
             converter.convert(target.data(), source.data(), count, context.kernels());
         }
     });
@@ -88,39 +88,32 @@ void convert_divisors(const Context& context, std::span<const Division> division
 
 void divide_by_special(const Context& context, std::span<const Division> divisions, std::size_t level,
                        const std::uint32_t* permutation) {
-    std::vector<Poly> work;
-    std::vector<Poly*> quotients;
-    work.reserve(divisions.size());
-    for (const Division& division : divisions) {
-        if (permutation != nullptr) work.push_back(context.poly(level + 1));
-        quotients.push_back(permutation != nullptr ? &work.back() : &division.out);
-    }
-    convert_divisors(context, divisions, level, level + 1, context.special_converter(level), quotients);
+    convert_divisors(context, divisions, level, level + 1, context.special_converter(level));
     context.parallel(divisions.size() * (level + 1), [&](std::size_t task) {
         const Division& division = divisions[task / (level + 1)];
         const std::size_t j = task % (level + 1);
         const Modulus& q = context.modulus(j);
         const Kernels& k = context.kernels();
-        u64* quotient = quotients[task / (level + 1)]->limb(j);
-        context.ntt(j).forward(quotient);
-        k.sub_mul_scalar(quotient, division.in.limb(j), quotient, context.special_inverse(j), context.n(), q);
+        u64* out = division.out.limb(j);
+        u64* in = division.in.limb(j);
+        u64* quotient = permutation == nullptr ? out : in;
+        context.ntt(j).forward(out);
+        k.sub_mul_scalar(quotient, in, out, context.special_inverse(j), context.n(), q);
         if (division.add != nullptr) k.add(quotient, quotient, division.add->limb(j), context.n(), q);
-        if (permutation != nullptr) k.permute(division.out.limb(j), quotient, permutation, context.n());
+        if (permutation != nullptr) k.permute(out, quotient, permutation, context.n());
     });
 }
 
 void divide_by_special_and_last(const Context& context, std::span<const Division> divisions, std::size_t level) {
-    std::vector<Poly*> quotients;
-    for (const Division& division : divisions) quotients.push_back(&division.out);
-    convert_divisors(context, divisions, level, level, context.rescale_converter(level), quotients);
+    convert_divisors(context, divisions, level, level, context.rescale_converter(level));
     context.parallel(divisions.size() * level, [&](std::size_t task) {
         const Division& division = divisions[task / level];
         const std::size_t j = task % level;
         const Modulus& q = context.modulus(j);
-        u64* quotient = division.out.limb(j);
+        u64* out = division.out.limb(j);
         const u64 factor = q.mul(context.special_inverse(j), context.last_inverse(level, j));
-        context.ntt(j).forward(quotient);
-        context.kernels().sub_mul_scalar(quotient, division.in.limb(j), quotient, factor, context.n(), q);
+        context.ntt(j).forward(out);
+        context.kernels().sub_mul_scalar(out, division.in.limb(j), out, factor, context.n(), q);
     });
 }
 

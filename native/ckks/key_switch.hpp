@@ -34,11 +34,11 @@ private:
     Poly raised_;         // limb digit * limbs_ + j; a digit's own limbs hold its scaled coefficients
 };
 
-// One polynomial to be divided by P. The special limbs of `in` are destroyed; `out` must be another polynomial.
+// One polynomial to be divided by P. `in` is destroyed; `out` must be another polynomial.
 struct Division {
     Poly& out;
-    Poly& in;               // over QP
-    const Poly* add;        // added to the quotient, or null
+    Poly& in;         // over QP
+    const Poly* add;  // added to the quotient, or null
 };
 
 // out = phi(round(in / P) + add) on limbs 0 .. level of each, phi the automorphism with this permutation (null: none).
@@ -46,7 +46,7 @@ struct Division {
 void divide_by_special(const Context& context, std::span<const Division> divisions, std::size_t level,
                        const std::uint32_t* permutation = nullptr);
 
-// out = round(in / (P q_level)) on limbs 0 .. level - 1 of each; `add` must be null. The last limb is destroyed, too.
+// out = round(in / (P q_level)) on limbs 0 .. level - 1 of each; `add` must be null.
 void divide_by_special_and_last(const Context& context, std::span<const Division> divisions, std::size_t level);
 
 // (out0, out1) over QP = key applied to all digits.

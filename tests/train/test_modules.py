@@ -58,6 +58,16 @@ def test_evaluation_matches_numpy():
     np.testing.assert_allclose(got, np.polynomial.chebyshev.chebval(t, series.coefficients), atol=1e-12)
 
 
+@pytest.mark.parametrize("trainable", [False, True])
+def test_half_precision_input_is_computed_in_float32(trainable):
+    module = PolynomialActivation.fit("relu", degree=15, low=-8.0, high=8.0, trainable=trainable)
+    x = torch.linspace(-8.0, 8.0, 65).bfloat16().requires_grad_()
+    y = module(x)
+    y.sum().backward()
+    assert y.dtype == x.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(y, module(x.float()).bfloat16())
+
+
 def test_gradients_of_a_fixed_series():
     module = PolynomialActivation.fit("gelu", degree=6, low=-3.0, high=4.0)
     x = torch.linspace(-3.5, 4.5, 9, dtype=torch.float64, requires_grad=True)

@@ -16,6 +16,11 @@ from cipherformer.nn import custom_ops
 _TINY = 1e-12
 
 
+def _wide(x: Tensor) -> Tensor:
+    """Half precision as float32: powers and recurrences lose too much in it."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def check_power(exponent: int, epsilon: float) -> None:
     """Raise ParameterError unless the exponent is positive and even, and epsilon finite and at least 0."""
     if exponent < 2 or exponent % 2:
@@ -55,7 +60,7 @@ def power_softmax(
     """
     if torch.compiler.is_exporting():
         return torch.ops.cipherformer.power_softmax(scores, mask, exponent, epsilon)
-    x = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+    x = _wide(scores)
     if mask is not None:
         x = x * mask.to(x.dtype)
     c = x.detach().abs().amax(dim=-1, keepdim=True).clamp(min=max(epsilon ** (1.0 / exponent), _TINY))
@@ -69,7 +74,7 @@ def power_softmax(
 
 def power_normaliser(scores: Tensor, mask: Tensor | None = None, *, exponent: int, epsilon: float) -> Tensor:
     """`epsilon + mean(mask x^p)` over the last axis: what the encrypted reciprocal is applied to. [...]."""
-    x = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+    x = _wide(scores)
     powers = custom_ops.integer_power(x if mask is None else x * mask.to(x.dtype), exponent)
     return epsilon + powers.mean(dim=-1)
 
@@ -81,7 +86,7 @@ def two_quad(scores: Tensor, mask: Tensor | None = None, *, offset: float = 5.0)
     """
     if torch.compiler.is_exporting():
         return torch.ops.cipherformer.two_quad(scores, mask, offset)
-    x = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+    x = _wide(scores)
     squares = (x + offset).square()
     if mask is not None:
         squares = squares * mask.to(x.dtype)
@@ -92,7 +97,7 @@ def polynomial(x: Tensor, coefficients: Sequence[float] | Tensor, low: float, hi
     """The Chebyshev series `sum_k c_k T_k` on [low, high], elementwise; outside, it grows like x^degree.
 
     Args:
-        x: any shape.
+        x: any shape; half-precision input is computed in float32.
         coefficients: numbers, or a tensor [degree + 1] that receives gradients (which cannot be exported).
         low: left end of the interval.
         high: right end.
@@ -100,8 +105,8 @@ def polynomial(x: Tensor, coefficients: Sequence[float] | Tensor, low: float, hi
     if torch.compiler.is_exporting() and not isinstance(coefficients, Tensor):
         return torch.ops.cipherformer.polynomial(x, list(coefficients), low, high)
     if isinstance(coefficients, Tensor):
-        return custom_ops.clenshaw(x, coefficients, low, high)
-    return _FixedSeries.apply(x, tuple(coefficients), low, high)
+        return custom_ops.clenshaw(_wide(x), coefficients, low, high).to(x.dtype)
+    return _FixedSeries.apply(_wide(x), tuple(coefficients), low, high).to(x.dtype)
 
 
 class _FixedSeries(torch.autograd.Function):

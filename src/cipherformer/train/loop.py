@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -99,20 +99,10 @@ def train(
     model.train()
     with observe(model) as seen:
         for _ in range(recipe.epochs):
-            order = torch.randperm(len(images), generator=generator)[: per_epoch * recipe.batch_size]
-            inputs = augment(images[order], generator) if augment else images[order]
-            wanted = _logits(teacher, inputs, recipe.batch_size) if teacher else [None] * per_epoch
-            rows = zip(
-                inputs.split(recipe.batch_size), labels[order].split(recipe.batch_size), wanted, strict=True
-            )
-            for x, y, soft in rows:
+            for x, y, soft in _epoch(images, labels, recipe, generator, augment, teacher):
                 logits = model(x)
-                sites = site_loss(seen.take(), recipe.targets) * recipe.site_weight
-                loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing) + sites
-                if soft is not None:
-                    loss = loss + recipe.distillation_weight * distillation_loss(
-                        logits, soft, recipe.temperature
-                    )
+                sites = recipe.site_weight * site_loss(seen.take(), recipe.targets)
+                loss = _task_loss(logits, y, soft, recipe) + sites
                 check_finite(loss, model, x)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -125,6 +115,31 @@ def train(
     model.eval()
 
 
+def _epoch(
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    generator: torch.Generator,
+    augment: Augment | None,
+    teacher: nn.Module | None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Shuffled full batches: images, labels, and the teacher's logits if there is one."""
+    size = recipe.batch_size
+    order = torch.randperm(len(images), generator=generator)[: len(images) // size * size]
+    inputs = augment(images[order], generator) if augment else images[order]
+    for x, y in zip(inputs.split(size), labels[order].split(size), strict=True):
+        with torch.no_grad():
+            soft = teacher(x) if teacher else None
+        yield x, y, soft
+
+
+def _task_loss(logits: Tensor, labels: Tensor, soft: Tensor | None, recipe: Recipe) -> Tensor:
+    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    if soft is None:
+        return loss
+    return loss + recipe.distillation_weight * distillation_loss(logits, soft, recipe.temperature)
+
+
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -132,11 +147,6 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-
-
-def _logits(teacher: nn.Module, images: Tensor, batch_size: int) -> list[Tensor]:
-    with torch.no_grad():
-        return [teacher(batch) for batch in images.split(batch_size)]
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 512) -> float:

@@ -17,12 +17,12 @@ from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.ops import ErrorBudget
 from cipherformer.passes.level import assign_levels, levels_needed
-from cipherformer.passes.pack import pack
+from cipherformer.passes.pack import MAX_DIAGONALS, pack
 from cipherformer.passes.packing import Packed
 from cipherformer.passes.pipeline import Settings, run_passes
 from cipherformer.passes.regions import is_nonlinear, regions
 from cipherformer.passes.scale import assign_scales
-from cipherformer.plan.estimate import seconds_of
+from cipherformer.plan.estimate import encoded_bytes, seconds_of
 from cipherformer.plan.plan import Plan
 from cipherformer.targets.ckks import CkksTarget, candidates, check_digits
 from cipherformer.targets.prices import PriceTable
@@ -41,6 +41,8 @@ class Options:
         budget: errors allowed by approximations.
         threads: of the server, for the prediction.
         max_levels: refuse plans that need more.
+        max_weight_bytes: encoded weights in the server's memory; a plan within it is preferred to a
+            faster one.
         insecure_target: a ring for tests; its name says what it is.
     """
 
@@ -51,6 +53,7 @@ class Options:
     budget: ErrorBudget = field(default_factory=ErrorBudget)
     threads: int = 2
     max_levels: int = 26
+    max_weight_bytes: int = 2 << 30
     insecure_target: CkksTarget | None = None
 
 
@@ -60,6 +63,11 @@ class _Candidate:
     steps: tuple[Step, ...]
     target: CkksTarget
     seconds: float
+    weight_bytes: int
+
+    def rank(self, options: Options) -> tuple[int, float]:
+        """Smaller is better: weights beyond what is allowed, then seconds."""
+        return max(0, self.weight_bytes - options.max_weight_bytes), self.seconds
 
 
 def compile_ckks(
@@ -147,11 +155,14 @@ def _cheapest(graph: Graph, options: Options) -> _Candidate:
     problem: Exception | None = None
     for log_n in rings:
         try:
-            found = _with_shared_values(graph, log_n, options)
+            found = _with_shared_values(graph, log_n, options, stepwise=False)
+            if any(len(t.rotations) > MAX_DIAGONALS for t in found.packed.transforms.values()):
+                smaller = _with_shared_values(graph, log_n, options, stepwise=True)
+                found = min(found, smaller, key=lambda c: c.rank(options))
         except (LimitError, ParameterError) as error:
             problem = problem or error
             break
-        if best is None or found.seconds < best.seconds:
+        if best is None or found.rank(options) < best.rank(options):
             best = found
     if best is None:
         assert problem is not None
@@ -159,16 +170,16 @@ def _cheapest(graph: Graph, options: Options) -> _Candidate:
     return best
 
 
-def _with_shared_values(graph: Graph, log_n: int, options: Options) -> _Candidate:
+def _with_shared_values(graph: Graph, log_n: int, options: Options, *, stepwise: bool) -> _Candidate:
     """Greedy: keep one more shared affine value as long as the prediction improves."""
-    best = _attempt(graph, frozenset(), log_n, options)
+    best = _attempt(graph, frozenset(), log_n, options, stepwise)
     kept: frozenset[str] = frozenset()
     for name in _shared_values(graph):
         try:
-            tried = _attempt(graph, kept | {name}, log_n, options)
+            tried = _attempt(graph, kept | {name}, log_n, options, stepwise)
         except (LimitError, ParameterError):
             continue
-        if best is None or tried.seconds < best.seconds:
+        if tried.rank(options) < best.rank(options):
             best, kept = tried, kept | {name}
     return best
 
@@ -186,9 +197,9 @@ def _shared_values(graph: Graph) -> list[str]:
     ]
 
 
-def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options) -> _Candidate:
+def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options, stepwise: bool) -> _Candidate:
     parts, outputs = regions(graph, keep)
-    packed = pack(parts, outputs, log_n - 1)
+    packed = pack(parts, outputs, log_n - 1, stepwise=stepwise)
     steps = assign_levels(packed.steps, packed.outputs)
     levels = levels_needed(steps)
     if levels > options.max_levels:
@@ -205,7 +216,8 @@ def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options) -
         ledger = _count(packed, steps, target)
         seconds = sum(seconds_of(ledger, target, PriceTable.default(), options.threads).values())
         if best is None or seconds < best.seconds:
-            best = _Candidate(packed, steps, target, seconds)
+            weights = encoded_bytes(steps, packed.transforms, target)
+            best = _Candidate(packed, steps, target, seconds, weights)
     if best is None:
         raise ParameterError(
             f"{levels} levels do not fit N = 2^{log_n} at 128-bit security", fix="choose a larger log_n"

@@ -12,6 +12,9 @@ from cipherformer.errors import FormatError, LimitError
 from cipherformer.graph.rewrite import GraphBuilder
 from cipherformer.ops import ErrorBudget
 from cipherformer.passes.level import assign_levels
+from cipherformer.passes.pack import MAX_DIAGONALS, pack
+from cipherformer.passes.pipeline import Settings, run_passes
+from cipherformer.passes.regions import regions
 from cipherformer.plan.plan import Plan
 from cipherformer.plan.signature import Signature
 
@@ -30,6 +33,20 @@ def test_a_transformer_block_equals_its_graph(tokens, width, heads, log_n):
     for sample in data:
         exact = ckks_sim.run(plan, sample, seed=None).output
         assert np.allclose(exact, ckks_sim.reference(plan, sample), atol=1e-9)
+
+
+def test_two_small_maps_replace_a_large_one():
+    graph, data = attention_graph(16, 16, 1), samples((1, 16, 3))
+    keep = next(n.name for n in graph if n.op == "add" and n.type.shape == (1, 16, 16))
+    lowered = run_passes(graph, Settings(data))
+    parts, outputs = regions(lowered, frozenset({keep}))
+    widest = {
+        stepwise: max(
+            len(t.rotations) for t in pack(parts, outputs, 12, stepwise=stepwise).transforms.values()
+        )
+        for stepwise in (False, True)
+    }
+    assert widest[True] <= MAX_DIAGONALS < widest[False]
 
 
 @pytest.mark.parametrize("stride", [1, 2])

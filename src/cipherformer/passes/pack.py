@@ -10,6 +10,7 @@ client is free.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,14 +18,25 @@ from cipherformer.kernels import linear
 from cipherformer.kernels.layout import HOLE, REPLICATED, Layout, axis_bits, row_major, sum_bits
 from cipherformer.kernels.step import Step, TermStep
 from cipherformer.passes import place
-from cipherformer.passes.packing import Packed, Packer, Route
+from cipherformer.passes.packing import Packed, Packer, Reduced, Route
 from cipherformer.passes.place import ELEMENTWISE, Product
 from cipherformer.passes.regions import Region
 from cipherformer.passes.strategies import common_bits, folded, map_term, reduce, scalar_of
 
+MAX_DIAGONALS = 128
+"""Stepwise packing takes two maps (one level more) in place of one with more diagonals than this."""
 
-def pack(graph: Sequence[Region], outputs: Sequence[str], slot_bits: int) -> Packed:
+
+def pack(
+    graph: Sequence[Region], outputs: Sequence[str], slot_bits: int, *, stepwise: bool = False
+) -> Packed:
     """Choose layouts and diagonals for a graph of regions.
+
+    Args:
+        graph: in topological order.
+        outputs: values that go back to the client.
+        slot_bits: log2 of the slots.
+        stepwise: prefer two small maps to one large: less memory for diagonals, more levels.
 
     Raises:
         LimitError: if a tensor or product needs more slots than a ciphertext has.
@@ -32,7 +44,7 @@ def pack(graph: Sequence[Region], outputs: Sequence[str], slot_bits: int) -> Pac
     regions = {r.name: r for r in graph}
     products = place.place_products(graph, slot_bits)
     demands = _demands(graph, regions, products, slot_bits)
-    p = Packer(slot_bits, regions, products, frozenset(outputs), demands)
+    p = Packer(slot_bits, regions, products, frozenset(outputs), demands, stepwise)
     for region in graph:
         if region.kind == "affine":
             pack_affine(p, region)
@@ -178,6 +190,11 @@ def pack_affine(p: Packer, r: Region) -> None:
         layout = Layout(r.shape, layout.bits, layout.zero_padding and not bias)
         p.emit(Step(r.name, "scalar", r.inputs, layout, r.origin, (term,), bias, scalar))
         return
+    if p.stepwise and demand is not None and known and _is_wide(p, r, reduced, demand):
+        near = replace(r, name=f"{r.name}.near")
+        pack_affine(p, near)
+        _moved(p, near.name, demand, r.name)
+        return
     targets = [demand] if demand is not None else place.candidates(r, known, p.slot_bits)
     plans = [
         (layout, [m for t in r.terms for m in map_term(p, t, reduced.get(t.source), layout)])
@@ -198,6 +215,16 @@ def pack_affine(p: Packer, r: Region) -> None:
     if any(m.post for m in maps) and layout.has_holes:
         p.wild.add(r.name)
     p.emit(Step(r.name, "affine", tuple(inputs), layout, r.origin, tuple(terms), _bias(p, r, layout)))
+
+
+def _is_wide(p: Packer, r: Region, reduced: Mapping[str, Reduced], demand: Layout) -> bool:
+    """True if mapping and moving at once takes more than `MAX_DIAGONALS` diagonals for some term."""
+    return any(
+        len(m.routes.rotations()) > MAX_DIAGONALS
+        for t in r.terms
+        if t.source in reduced
+        for m in map_term(p, t, reduced[t.source], demand)
+    )
 
 
 def _input_step(p: Packer, m: Route, key: str) -> str:

@@ -16,6 +16,8 @@ from cipherformer.passes.place import Product
 from cipherformer.passes.regions import Region
 
 Array = NDArray[np.float64]
+Reduced = tuple[Array, Layout, tuple[int, ...]]
+"""A matrix after sums that come before it, the layout it reads then, and the rotations of those sums."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,6 +47,7 @@ class Packer:
     products: Mapping[str, Product]
     outputs: frozenset[str]
     demands: dict[str, Layout]
+    stepwise: bool
     steps: list[Step] = field(default_factory=list)
     layouts: dict[str, Layout] = field(default_factory=dict)
     wild: set[str] = field(default_factory=set)

@@ -13,7 +13,7 @@ import numpy as np
 from cipherformer.errors import CompileError
 from cipherformer.kernels import linear
 from cipherformer.kernels.layout import HOLE, REPLICATED, Bit, Layout, axis_bits, row_major, sum_bits
-from cipherformer.passes.packing import Array, Packer, Route
+from cipherformer.passes.packing import Array, Packer, Reduced, Route
 from cipherformer.passes.regions import Region, Term
 
 MAX_COPIES = 4
@@ -23,7 +23,7 @@ DIAGONAL = 0.02
 """Cost of one more diagonal against one rotation, for choosing between layouts only."""
 
 
-def reduce(term: Term, layout: Layout) -> tuple[Array, Layout, tuple[int, ...]]:
+def reduce(term: Term, layout: Layout) -> Reduced:
     """Sum first over slot bits that the matrix does not depend on: smaller matrix, its layout, the
     rotations."""
     which = linear.invariant_bits(term.matrix, layout)
@@ -41,9 +41,7 @@ def reduce(term: Term, layout: Layout) -> tuple[Array, Layout, tuple[int, ...]]:
     return matrix, Layout(shape, bits), rotations
 
 
-def scalar_of(
-    r: Region, reduced: Mapping[str, tuple[Array, Layout, tuple[int, ...]]], demand: Layout | None
-) -> float | None:
+def scalar_of(r: Region, reduced: Mapping[str, Reduced], demand: Layout | None) -> float | None:
     """The factor if the region is a number times one source, in place; None otherwise."""
     if len(r.terms) != 1 or r.terms[0].source not in reduced:
         return None
@@ -73,9 +71,7 @@ def rotation_cost(rotations: Sequence[int], slots: int) -> float:
     return linear.HOISTED * len(babies) + len(giants) + DIAGONAL * len(rotations)
 
 
-def map_term(
-    p: Packer, term: Term, reduced: tuple[Array, Layout, tuple[int, ...]] | None, target: Layout
-) -> list[Route]:
+def map_term(p: Packer, term: Term, reduced: Reduced | None, target: Layout) -> list[Route]:
     """Diagonals for one term into a given layout. `reduced` is None for a graph input."""
     if reduced is None:
         return spread(p, term, target)
@@ -120,9 +116,7 @@ def spread(p: Packer, term: Term, target: Layout) -> list[Route]:
     return out
 
 
-def folded(
-    p: Packer, r: Region, reduced: Mapping[str, tuple[Array, Layout, tuple[int, ...]]]
-) -> list[tuple[Layout, list[Route]]]:
+def folded(p: Packer, r: Region, reduced: Mapping[str, Reduced]) -> list[tuple[Layout, list[Route]]]:
     """Output index on slot bits that every source has replicated: one product, then sums over all other
     bits."""
     need = axis_bits(int(np.prod(r.shape)))

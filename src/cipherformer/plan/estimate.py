@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.count import Ledger
+from cipherformer.kernels.step import Step
 from cipherformer.plan.signature import Signature
 from cipherformer.targets.ckks import CkksTarget
 from cipherformer.targets.prices import PriceTable, work_of
@@ -57,6 +60,18 @@ def key_bytes(signature: Signature) -> int:
     return total + (t.key_bytes(signature.relinearise) if signature.relinearise >= 0 else 0)
 
 
+def encoded_bytes(steps: Sequence[Step], transforms: Mapping[str, Transform], target: CkksTarget) -> int:
+    """Encoded diagonals in the server's memory: 2 x period residues a limb, over QP where rotations are
+    hoisted."""
+    held = 0
+    for step in steps:
+        for key in dict.fromkeys(term.transform for term in step.terms if term.transform):
+            t = transforms[key]
+            limbs = step.level_in + 1 + (len(target.special_moduli) if t.babies != (0,) else 0)
+            held += limbs * t.diagonals.size * 2 * 8
+    return held
+
+
 def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> Estimate:
     """Predict a plan's cost from a price table (the package's, if none is given)."""
     t = plan.target
@@ -66,12 +81,6 @@ def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> 
     for (step, primitive), seconds in times.items():
         by_step[step] += seconds
         by_primitive[primitive] += seconds
-    held = 0
-    levels = {s.name: s.level_in for s in plan.steps}
-    uses = {term.transform: s.name for s in plan.steps for term in s.terms if term.transform}
-    for key, transform in plan.transforms.items():
-        limbs = levels[uses[key]] + 1 + (len(t.special_moduli) if len(transform.rotations) > 1 else 0)
-        held += limbs * transform.diagonals.size * 2 * 8
     keys = key_bytes(plan.signature)
     return Estimate(
         seconds=sum(times.values()),
@@ -79,7 +88,7 @@ def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> 
         by_primitive=dict(by_primitive),
         key_bytes=keys,
         key_upload_bytes=keys // 2,
-        plan_bytes=held,
+        plan_bytes=encoded_bytes(plan.steps, plan.transforms, t),
         bytes_up=sum(t.ciphertext_bytes(i.level, seeded=True) for i in plan.signature.inputs),
         bytes_down=sum(t.ciphertext_bytes(o.level) for o in plan.signature.outputs),
     )

@@ -166,6 +166,17 @@ def _batch_norm(rng: Rng) -> Case:
     return Case((rng.normal(size=shape), *kept), attrs, public=tuple(range(1, 1 + len(kept))))
 
 
+def _select(rng: Rng) -> Case:
+    rows, breaks = _size(rng, 1, 3), np.sort(rng.normal(size=_size(rng, 1, 4)))
+    table = rng.normal(size=rows * (len(breaks) + 1))
+    attrs: dict[str, Attr] = {"breaks": tuple(map(float, breaks)), "table": tuple(map(float, table))}
+    return Case((rng.normal(size=_shape(rng)),), attrs)
+
+
+def _largest(rng: Rng) -> Case:
+    return _masked(rng)
+
+
 CASES: Mapping[str, Callable[[Rng], Case]] = {
     "add": _broadcast_pair,
     "sub": _broadcast_pair,
@@ -192,9 +203,15 @@ CASES: Mapping[str, Callable[[Rng], Case]] = {
     "tanh": _unary(),
     "sigmoid": _unary(),
     "exp": _unary(),
+    "log": _positive,
+    "trunc": _unary(bits=3),
+    "lift": _unary(bits=3),
+    "keep": _unary(frac_bits=20),
+    "select": _select,
+    "largest": _largest,
     "erf": _unary(),
     "inverse_sqrt": _positive,
-    "softmax": lambda rng: Case((rng.normal(size=_shape(rng, 3)),), {"dim": _size(rng, 0, 2)}),
+    "softmax": _masked,
     "power_softmax": _power_softmax,
     "two_quad": _two_quad,
     "layer_norm": _norm,

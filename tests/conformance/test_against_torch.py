@@ -33,6 +33,10 @@ def _affine(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return function
 
 
+def _hidden(x: Tensor, *mask: Tensor) -> Tensor:
+    return x.masked_fill(mask[0] == 0, -torch.inf) if mask else x
+
+
 TORCH: dict[str, Callable[..., Tensor]] = {
     "add": torch.add,
     "sub": torch.sub,
@@ -60,7 +64,9 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "exp": torch.exp,
     "erf": torch.erf,
     "inverse_sqrt": torch.rsqrt,
-    "softmax": lambda x, dim: torch.softmax(x, dim),
+    "log": torch.log,
+    "softmax": lambda x, *mask, dim: torch.softmax(_hidden(x, *mask), dim),
+    "largest": lambda x, *mask, dim: _hidden(x, *mask).amax(dim, keepdim=True),
     "layer_norm": _affine(F.layer_norm),
     "rms_norm": _affine(F.rms_norm),
     "batch_norm": _batch_norm,
@@ -78,4 +84,5 @@ def test_reference_equals_torch(name: str, seed: int):
 
 
 def test_only_the_package_s_own_ops_have_no_torch_form():
-    assert set(CASES) - set(TORCH) == {"polynomial", "power_softmax", "two_quad"}
+    own = {"polynomial", "power_softmax", "two_quad", "trunc", "lift", "keep", "select"}
+    assert set(CASES) - set(TORCH) == own

@@ -233,6 +233,7 @@ _FUNCTIONS: Mapping[str, Handler] = {
     "aten.tanh.default": _elementwise("tanh"),
     "aten.sigmoid.default": _elementwise("sigmoid"),
     "aten.exp.default": _elementwise("exp"),
+    "aten.log.default": _elementwise("log"),
     "aten.erf.default": _elementwise("erf"),
     "aten.softmax.int": softmax,
     "aten._softmax.default": softmax,

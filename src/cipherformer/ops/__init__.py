@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cipherformer.ops import activation, arith, attention, linear, norm, poly, pool, shape
+from cipherformer.ops import activation, arith, attention, linear, norm, poly, pool, ring, shape
 from cipherformer.ops.spec import Builder, Composite, ErrorBudget, Lowering, Op, Primitive
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
         op.name: op
-        for family in (arith, shape, linear, pool, poly, activation, attention, norm)
+        for family in (arith, shape, linear, pool, poly, ring, activation, attention, norm)
         for op in family.OPS
     }
 )

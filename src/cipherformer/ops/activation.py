@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cipherformer.approx.choose import fit_to_error
 from cipherformer.errors import CompileError, LimitError
+from cipherformer.ops import ring_functions, ring_published
 from cipherformer.ops.spec import (
     UNARY,
     Array,
@@ -18,6 +19,7 @@ from cipherformer.ops.spec import (
     Builder,
     Composite,
     ErrorBudget,
+    Lower,
     Lowering,
     as_float,
     same_shape,
@@ -42,6 +44,8 @@ def _gelu(x: Floats, attrs: Attrs) -> Floats:
     return np.asarray(0.5 * x * (1.0 + erf_array(x / sqrt(2.0))))
 
 
+_WORDS = {"inverse_sqrt": "an inverse square root", "log": "a logarithm"}
+
 Scalar = Callable[[Floats, Attrs], Floats]
 
 _FUNCTIONS: dict[str, tuple[str, Scalar]] = {
@@ -51,6 +55,7 @@ _FUNCTIONS: dict[str, tuple[str, Scalar]] = {
     "tanh": ("tanh(x)", lambda x, _: np.tanh(x)),
     "sigmoid": ("1 / (1 + exp(-x))", lambda x, _: _sigmoid(x)),
     "exp": ("exp(x)", lambda x, _: np.exp(x)),
+    "log": ("ln(x)", lambda x, _: np.log(x)),
     "erf": ("2/sqrt(pi) int_0^x exp(-t^2) dt", lambda x, _: erf_array(x)),
     "inverse_sqrt": ("1 / sqrt(x)", lambda x, _: np.asarray(1.0 / np.sqrt(x))),
 }
@@ -64,9 +69,9 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
         kind = build.type_of(inputs[0])
         if kind.low is None or kind.high is None:
             raise CompileError(f"{name} is lowered before calibration")
-        if name == "inverse_sqrt" and kind.low <= 0.0:
+        if name in ("inverse_sqrt", "log") and kind.low <= 0.0:
             raise LimitError(
-                "the operand of an inverse square root can be zero or negative",
+                f"the operand of {_WORDS[name]} can be zero or negative",
                 why=f"it lies in [{kind.low:.4g}, {kind.high:.4g}]",
                 fix="add a positive epsilon to it",
             )
@@ -89,11 +94,18 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
         attrs={"approximate": "str"} if name == "gelu" else {},
         shape=same_shape,
         reference=reference,
-        lowerings=MappingProxyType({"ckks": Lowering(lower, needs_range=True)}),
+        lowerings=MappingProxyType({"ckks": Lowering(lower, needs_range=True), **_ring(name, function)}),
         fix="replace it by a polynomial activation, or shrink its input range by training with a range loss",
         elementwise=True,
-        positive=name == "inverse_sqrt",
+        positive=name in ("inverse_sqrt", "log"),
     )
+
+
+def _ring(name: str, function: Scalar) -> dict[str, Lowering]:
+    """The lowerings for rings: a fit unless the function has a better form, and the published ones."""
+    exact: dict[str, Lower] = {"relu": ring_functions.relu, "inverse_sqrt": ring_functions.inverse_sqrt}
+    default = exact.get(name) or ring_functions.fitted(function, to_scale=name == "exp")
+    return {"ring": Lowering(default, needs_range=True), **ring_published.lowerings(name)}
 
 
 OPS = tuple(_entry(name, formula, function) for name, (formula, function) in _FUNCTIONS.items())

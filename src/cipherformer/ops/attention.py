@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from cipherformer.ops import ring_functions, ring_published
 from cipherformer.ops.spec import (
-    UNARY,
     Array,
     Attrs,
     Builder,
@@ -33,6 +33,8 @@ def _weights_shape(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
 
 def _softmax(inputs: Sequence[Array], attrs: Attrs) -> Array:
     x, dim = as_float(inputs[0]), integer(attrs, "dim")
+    if len(inputs) == 2:
+        x = np.where(inputs[1] != 0.0, x, -np.inf)
     weights = np.exp(x - x.max(axis=dim, keepdims=True))
     return np.asarray(weights / weights.sum(axis=dim, keepdims=True))
 
@@ -89,11 +91,14 @@ def _lower_two_quad(build: Builder, inputs: Sequence[str], attrs: Attrs, budget:
 OPS = (
     Composite(
         name="softmax",
-        formula="exp(x_j) / sum_i exp(x_i)",
-        arity=UNARY,
+        formula="m_j exp(x_j) / sum_i m_i exp(x_i), m a public binary mask without empty rows",
+        arity=(1, 2),
         attrs={"dim": "int"},
         shape=_weights_shape,
         reference=_softmax,
+        lowerings=MappingProxyType(
+            {"ring": Lowering(ring_functions.softmax), **ring_published.lowerings("softmax")}
+        ),
         fix="swap softmax for PowerSoftmax (cipherformer.nn) and fine-tune",
     ),
     Composite(
@@ -104,7 +109,10 @@ OPS = (
         shape=_weights_shape,
         reference=_power_softmax,
         lowerings=MappingProxyType(
-            {"ckks": Lowering(_lower_power_softmax, source="Zimerman et al., arXiv 2410.09457, section 4")}
+            dict.fromkeys(
+                ("ckks", "ring"),
+                Lowering(_lower_power_softmax, source="Zimerman et al., arXiv 2410.09457, section 4"),
+            )
         ),
         fix="give the divisor a larger epsilon or train with a range loss",
     ),
@@ -116,7 +124,10 @@ OPS = (
         shape=_weights_shape,
         reference=_two_quad,
         lowerings=MappingProxyType(
-            {"ckks": Lowering(_lower_two_quad, source="Luo et al., arXiv 2401.00793, section 3")}
+            dict.fromkeys(
+                ("ckks", "ring"),
+                Lowering(_lower_two_quad, source="Luo et al., arXiv 2401.00793, section 3"),
+            )
         ),
         fix="train with a range loss",
     ),

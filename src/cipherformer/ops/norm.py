@@ -51,6 +51,28 @@ def _rms_norm(inputs: Sequence[Array], attrs: Attrs) -> Array:
     return _affine(x / np.sqrt(square + number(attrs, "epsilon")), inputs)
 
 
+def _lower_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, centre: bool) -> str:
+    """Mean, squares, and an inverse square root for each row."""
+    x, axes = inputs[0], integers(attrs, "axes")
+    if centre:
+        x = build.emit("sub", x, build.emit("mean", x, dims=axes, keepdim=True))
+    square = build.emit("mean", build.emit("power", x, exponent=2), dims=axes, keepdim=True)
+    divisor = build.emit("add", square, build.constant(number(attrs, "epsilon")))
+    out = build.emit("mul", x, build.emit("inverse_sqrt", divisor))
+    shape = tuple(s if i in axes else 1 for i, s in enumerate(build.type_of(x).shape))
+    for op, weight in zip(("mul", "add"), inputs[1:], strict=False):
+        out = build.emit(op, out, build.emit("reshape", weight, shape=shape))
+    return out
+
+
+def _lower_layer_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
+    return _lower_norm(build, inputs, attrs, centre=True)
+
+
+def _lower_rms_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
+    return _lower_norm(build, inputs, attrs, centre=False)
+
+
 def _batch_shape(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
     x, axis = shapes[0], integer(attrs, "axis")
     if not 0 <= axis < len(x) or any(s != (x[axis],) for s in shapes[1:]):
@@ -96,6 +118,7 @@ OPS = (
         attrs={"epsilon": "float", "axes": "ints"},
         shape=_per_axes,
         reference=_layer_norm,
+        lowerings=MappingProxyType({"ring": Lowering(_lower_layer_norm)}),
         fix=_DIVIDES,
     ),
     Composite(
@@ -105,6 +128,7 @@ OPS = (
         attrs={"epsilon": "float", "axes": "ints"},
         shape=_per_axes,
         reference=_rms_norm,
+        lowerings=MappingProxyType({"ring": Lowering(_lower_rms_norm)}),
         fix=_DIVIDES,
     ),
     Composite(
@@ -114,7 +138,7 @@ OPS = (
         attrs={"epsilon": "float", "axis": "int"},
         shape=_batch_shape,
         reference=_batch_norm,
-        lowerings=MappingProxyType({"ckks": Lowering(_lower_batch_norm)}),
+        lowerings=MappingProxyType(dict.fromkeys(("ckks", "ring"), Lowering(_lower_batch_norm))),
         affine=_affine_in_x,
         fix="put the model into evaluation mode",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cipherformer.ops import OPS
+from cipherformer.ops import OPS, ring
 from cipherformer.ops.spec import Composite, Op, Primitive
 
 
@@ -16,8 +16,8 @@ def markdown() -> str:
             "|---|---|---|---|",
             *primitives,
             "",
-            "| composite | value | attributes | private form |",
-            "|---|---|---|---|",
+            "| composite | value | attributes | under encryption | in a ring |",
+            "|---|---|---|---|---|",
             *composites,
             "",
         ]
@@ -25,15 +25,21 @@ def markdown() -> str:
 
 
 def _exactness(op: Primitive) -> str:
+    if op in ring.OPS:
+        return "in rings only"
     return "approximated" if op.planned else "exact"
 
 
 def _private_form(op: Composite) -> str:
-    if not op.lowerings:
-        return f"none: {op.fix}"
-    how = "polynomial of calibrated degree" if op.elementwise else "primitives"
-    sources = [low.source for low in op.lowerings.values() if low.source]
-    return f"{', '.join(op.lowerings)}: {how}" + (f" ({'; '.join(sources)})" if sources else "")
+    """Two cells: the form for CKKS, or the way round it; and the lowerings for rings."""
+    own = op.lowerings.get("ckks")
+    if own is None:
+        encrypted = f"none: {op.fix}"
+    else:
+        how = "polynomial of calibrated degree" if op.elementwise else "primitives"
+        encrypted = how + (f" ({own.source})" if own.source else "")
+    names = [name.removeprefix("ring.") for name in op.lowerings if name.startswith("ring")]
+    return f"{encrypted} | {', '.join('default' if name == 'ring' else name for name in names) or 'none'}"
 
 
 def _row(op: Op, last: str) -> str:

@@ -6,7 +6,7 @@ from cipherformer.errors import ModelError
 from cipherformer.graph import Graph, Node
 from cipherformer.graph.move import through
 from cipherformer.graph.rewrite import GraphBuilder, rebuilt
-from cipherformer.ops import OPS, Composite, ErrorBudget
+from cipherformer.ops import OPS, Composite, ErrorBudget, Lowering
 from cipherformer.passes.fold import fold
 
 
@@ -33,10 +33,15 @@ def lower(graph: Graph, *, target: str = "ckks") -> Graph:
         inputs = [names[i] for i in node.inputs]
         op = OPS[node.op]
         if isinstance(op, Composite) and not op.elementwise:
-            names[node.name] = op.lowerings[target].emit(build, inputs, node.attrs, ErrorBudget())
+            names[node.name] = _lowering(op, target).emit(build, inputs, node.attrs, ErrorBudget())
         else:
             names[node.name] = build.copy(graph, node, inputs)
     return fold(defer_normalisers(rebuilt(graph, build, names)))
+
+
+def _lowering(op: Composite, target: str) -> Lowering:
+    """That of `family.set` where there is one, else that of `family`."""
+    return op.lowerings.get(target) or op.lowerings[target.split(".")[0]]
 
 
 def unsupported(graph: Graph, target: str) -> list[Node]:
@@ -44,7 +49,7 @@ def unsupported(graph: Graph, target: str) -> list[Node]:
     found = []
     for node in graph.nodes:
         op = OPS[node.op]
-        if isinstance(op, Composite) and target not in op.lowerings:
+        if isinstance(op, Composite) and target.split(".")[0] not in op.lowerings:
             found.append(node)
     return found
 

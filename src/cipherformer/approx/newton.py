@@ -1,0 +1,67 @@
+"""Newton's iterations for 1/x and 1/sqrt(x) from a table of starts: few steps whatever the range.
+
+The interval is cut into buckets that grow by a constant factor; in each the start is a constant with the
+least relative error. Every step corrects itself, so that rounding does not add up. Reciprocal:
+y <- y (2 - x y), relative error e -> e^2. Inverse square root: y <- y (3 - x y^2) / 2,
+e -> (3 e^2 + e^3) / 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, log, sqrt
+
+from cipherformer.errors import LimitError
+
+GROWTH = sqrt(2.0)
+_MOST_BUCKETS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class NewtonPlan:
+    """A table of starts and a number of steps.
+
+    Args:
+        breaks: ends of the buckets, ascending.
+        starts: one more than breaks.
+        steps: of the iteration.
+        error: relative error after them, in exact arithmetic.
+    """
+
+    breaks: tuple[float, ...]
+    starts: tuple[float, ...]
+    steps: int
+    error: float
+
+
+def plan(low: float, high: float, error: float, *, power: float) -> NewtonPlan:
+    """The plan for x^power on [low, high], power -1 or -1/2.
+
+    Raises:
+        LimitError: an interval that is not positive, or too wide.
+    """
+    if not 0.0 < low <= high:
+        raise LimitError(
+            "a divisor can be zero or negative",
+            why=f"it lies in [{low:.4g}, {high:.4g}]",
+            fix="add a positive epsilon to it",
+        )
+    count = max(1, ceil(log(high / low) / log(GROWTH)))
+    if count > _MOST_BUCKETS:
+        raise LimitError(
+            f"a divisor lies in [{low:.4g}, {high:.4g}]",
+            why=f"{count} starting points would be needed, {_MOST_BUCKETS} are the limit",
+            fix="use a larger epsilon",
+        )
+    edges = [low * GROWTH**i for i in range(count + 1)]
+    starts = []
+    for a, b in pairwise(edges):
+        left, right = a**power, b**power
+        starts.append(2.0 * left * right / (left + right))  # relative errors at both ends equal in size
+    worst = max(abs(starts[0] / low**power - 1.0), abs(starts[0] / edges[1] ** power - 1.0))
+    steps = 0
+    while worst > error:
+        worst = worst**2 if power == -1.0 else (3.0 * worst**2 + worst**3) / 2.0
+        steps += 1
+    return NewtonPlan(tuple(edges[1:-1]), tuple(starts), steps, worst)

@@ -1,0 +1,218 @@
+"""Exact fixed-point arithmetic: what a protocol on shares computes, in plaintext integers.
+
+A value is an array of integers with a number of fraction bits from the placement. Each operation takes the
+fastest carrier that a bound of its result proves exact: float64 below 2^53 (matrix products then run in
+BLAS), int64 below 2^63 (products of matrices as sums of float64 products of their high and low parts),
+Python's integers above. A value that leaves the ring is an error that names where it came from, or wraps
+around as it would in the ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.backends.exact import check_input
+from cipherformer.backends.integers import (
+    Carrier,
+    bilinear,
+    divided,
+    largest,
+    normal,
+    scaled,
+    shifted,
+    uniform,
+    wrapped,
+)
+from cipherformer.errors import LimitError
+from cipherformer.graph import Node
+from cipherformer.ops import OPS
+from cipherformer.ops.spec import Array, integer, integers, numbers
+from cipherformer.passes.truncate import PRODUCTS, Placement
+from cipherformer.targets.ring import RingTarget, Truncation
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run computed.
+
+    Args:
+        values: real values of the outputs, or of all nodes with `keep`.
+        headroom: for each secret value, bits between its largest integer and the ring's bound.
+        overflows: values that left the ring and wrapped around, in order.
+        carriers: operations by the arithmetic that they needed: `float64`, `int64`, `wide`.
+    """
+
+    values: Mapping[str, NDArray[np.float64]]
+    headroom: Mapping[str, int]
+    overflows: tuple[str, ...]
+    carriers: Mapping[str, int]
+
+
+def run(
+    placement: Placement,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    keep: bool = False,
+    seed: int = 0,
+    wrap: bool = False,
+    carrier: Carrier = Carrier.FLOAT64,
+    on_node: Callable[[Node], None] | None = None,
+) -> Result:
+    """Run a placed graph on one input.
+
+    Args:
+        placement: from `passes.truncate.place`.
+        inputs: an array for each input node.
+        keep: return every value, not only the outputs.
+        seed: of the probabilistic truncations.
+        wrap: let values wrap around in place of an error.
+        carrier: the fastest arithmetic allowed; `INT64` and `WIDE` force slower ones with the same results.
+        on_node: called after each node, for a progress bar.
+
+    Raises:
+        LimitError: a value leaves the ring; names its origin.
+        DataError: an input that does not fit.
+    """
+    machine = _Machine(placement, np.random.default_rng(seed), wrap, carrier)
+    graph = placement.graph
+    last = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
+    held: dict[str, Array] = {}
+    values: dict[str, NDArray[np.float64]] = {}
+    for i, node in enumerate(graph.nodes):
+        if node.op == "input":
+            value = scaled(check_input(node, inputs), placement.frac_bits[node.name])
+        elif node.op == "constant":
+            value = scaled(graph.constants[node.name], placement.frac_bits[node.name])
+        else:
+            value = machine.apply(node, [held[n] for n in node.inputs])
+        value = held[node.name] = machine.checked(node, value)
+        if keep or node.name in graph.outputs:
+            values[node.name] = shifted(value, placement.frac_bits[node.name])
+        for name in dict.fromkeys((*node.inputs, node.name)):
+            if last.get(name, i) == i:
+                del held[name]
+        if on_node:
+            on_node(node)
+    return Result(values, machine.headroom, tuple(machine.overflows), machine.carriers)
+
+
+class _Machine:
+    """Executes single nodes and keeps the books of one run."""
+
+    def __init__(self, placement: Placement, rng: np.random.Generator, wrap: bool, carrier: Carrier) -> None:
+        self.target: RingTarget = placement.target
+        self.bits = placement.frac_bits
+        self.rng, self.wrap, self.carrier = rng, wrap, carrier
+        self.headroom: dict[str, int] = {}
+        self.overflows: list[str] = []
+        self.carriers: dict[str, int] = {}
+
+    def checked(self, node: Node, value: Array) -> Array:
+        """Books a value's size; outside the ring it is an error, or wraps."""
+        if not node.type.secret:
+            return value
+        size = largest(value).bit_length()
+        self.headroom[node.name] = self.target.width - 1 - size
+        if size < self.target.width:
+            return value
+        if not self.wrap:
+            raise LimitError(
+                f"a value overflows the ring of {self.target.width} bits",
+                where=node.origin or node.name,
+                why=f"{node.op} {node.name} reaches 2^{size - self.bits[node.name]}"
+                f" with {self.bits[node.name]} fraction bits",
+                fix=f"the smallest ring that would do has {size + 1} bits; calibrate on inputs like this one",
+            )
+        self.overflows.append(node.name)
+        return wrapped(value, self.target.width)
+
+    def apply(self, node: Node, operands: list[Array]) -> Array:
+        """The integers of one node."""
+        match node.op:
+            case "trunc":
+                return self._truncate(operands[0], integer(node.attrs, "bits"))
+            case "lift":
+                return self._linear(node, [operands[0]], 2 ** integer(node.attrs, "bits"))
+            case "select":
+                return self._select(node, operands[0])
+            case op if op in PRODUCTS:
+                return self._product(node, operands)
+            case _:
+                return self._linear(node, operands)
+
+    def _truncate(self, value: Array, bits: int) -> Array:
+        if self.target.truncation is Truncation.EXACT:
+            return divided(value, bits, 1 << (bits - 1))
+        return divided(value, bits, uniform(self.rng, bits, value.shape))
+
+    def _select(self, node: Node, value: Array) -> Array:
+        bits = self.bits[node.inputs[0]]
+        breaks = [int(np.ceil(b * 2.0**bits)) for b in numbers(node.attrs, "breaks")]
+        table = scaled(np.array(numbers(node.attrs, "table")), self.bits[node.name])
+        table = table.reshape(-1, len(breaks) + 1)
+        size = largest(value) + 1
+        exact = normal(np.array([max(-size, min(size, b)) for b in breaks], dtype=object), size)
+        found = table[:, np.searchsorted(exact, normal(value, size), side="right")]
+        return found[0] if len(found) == 1 else found
+
+    def _linear(self, node: Node, operands: list[Array], factor: int = 1) -> Array:
+        """Sums and moves: the operands' sum of bounds, times what the op adds up, bounds every step."""
+        terms = max(1, sum(o.size for o in operands) // max(1, node.type.size)) if node.op == "sum" else 1
+        bound = sum(largest(o) for o in operands) * terms * factor
+        carried = [self._carry(o, bound) for o in operands]
+        self._count(carried[0])
+        if node.op == "lift":
+            return np.asarray(
+                carried[0] * carried[0].dtype.type(factor) if bound < 2**63 else carried[0] * factor
+            )
+        if node.op in ("sum", "add", "sub", "neg"):
+            return _plain(node, carried)
+        return np.asarray(OPS[node.op].reference(carried, node.attrs))
+
+    def _product(self, node: Node, operands: list[Array]) -> Array:
+        terms = _terms(node, operands)
+        out = bilinear(
+            lambda a, b: np.asarray(OPS[node.op].reference([a, b], node.attrs)),
+            operands[0],
+            operands[1],
+            terms,
+            self.carrier,
+        )
+        if len(operands) == 3:
+            bias = operands[2] if node.op == "linear" else operands[2][:, None, None]
+            bound = largest(out) + largest(bias)
+            out = self._carry(out, bound) + self._carry(bias, bound)
+        self._count(out)
+        return out
+
+    def _carry(self, value: Array, bound: int) -> Array:
+        return normal(value, bound, self.carrier)
+
+    def _count(self, value: Array) -> None:
+        name = "wide" if value.dtype == object else str(value.dtype)
+        self.carriers[name] = self.carriers.get(name, 0) + 1
+
+
+def _plain(node: Node, operands: list[Array]) -> Array:
+    match node.op:
+        case "add":
+            return np.asarray(operands[0] + operands[1])
+        case "sub":
+            return np.asarray(operands[0] - operands[1])
+        case "neg":
+            return np.asarray(-operands[0])
+        case _:
+            dims = integers(node.attrs, "dims")
+            return np.asarray(operands[0].sum(axis=dims, keepdims=bool(node.attrs["keepdim"])))
+
+
+def _terms(node: Node, operands: list[Array]) -> int:
+    """Products that add up to one element of the result."""
+    if node.op == "mul":
+        return 1
+    return operands[0].shape[-1] if node.op in ("matmul", "linear") else int(np.prod(operands[1].shape[1:]))

@@ -235,29 +235,11 @@ Ciphertext Evaluator::relinearise(const Ciphertext& a, bool rescale_result) cons
     if (a.parts.size() == 2) return rescale_result ? rescale(a) : a;
     if (rescale_result && a.level == 0) refuse("rescale", "the ciphertext is at level 0", "plan for one more level");
     const SwitchingKeyPtr key = keys_->require(KeyKind::relinearise, 0, a.level);
-    const std::size_t limbs = context_->qp_limbs(a.level);
-    Poly u0 = context_->poly(limbs);
-    Poly u1 = context_->poly(limbs);
-    {
-        Decomposition digits(*context_, *a.parts[2], a.level);
-        switch_key(digits, *context_, *key, u0, u1);
-    }
-    if (!rescale_result) {
-        Draft out(context_, 2, a.level, a.scale);
-        const std::array<Division, 2> divisions{
-            {{*out.polys[0], u0, a.parts[0].get()}, {*out.polys[1], u1, a.parts[1].get()}}};
-        divide_by_special(*context_, divisions, a.level);
-        return out.result;
-    }
-    context_->parallel(a.level + 1, [&](std::size_t j) {  // over QP the other parts count P times
-        const Modulus& q = context_->modulus(j);
-        const u64 p = context_->special_product(j);
-        context_->kernels().mul_scalar_add(u0.limb(j), a.parts[0]->limb(j), p, context_->n(), q);
-        context_->kernels().mul_scalar_add(u1.limb(j), a.parts[1]->limb(j), p, context_->n(), q);
-    });
-    Draft out(context_, 2, a.level - 1, a.scale / context_->modulus(a.level).real);
-    const std::array<Division, 2> divisions{{{*out.polys[0], u0, nullptr}, {*out.polys[1], u1, nullptr}}};
-    divide_by_special_and_last(*context_, divisions, a.level);
+    const double scale = rescale_result ? a.scale / context_->modulus(a.level).real : a.scale;
+    Draft out(context_, 2, rescale_result ? a.level - 1 : a.level, scale);
+    Decomposition digits(*context_, *a.parts[2], a.level);
+    switch_key(*context_, digits, *key,
+               {{out.polys[0].get(), out.polys[1].get()}, {a.parts[0].get(), a.parts[1].get()}, nullptr, rescale_result});
     return out.result;
 }
 

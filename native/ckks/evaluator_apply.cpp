@@ -120,8 +120,8 @@ void add_giant(const Context& context, const SwitchingKey& key, std::size_t leve
                bool raised, Poly& total0, Poly& total1) {
     Poly divided = raised ? context.poly(level + 1) : Poly();
     if (raised) {
-        const Division division{divided, part1, nullptr};
-        divide_by_special(context, {&division, 1}, level);
+        const Division division{divided, part1};
+        divide_by_special(context, {&division, 1}, level, false);
     }
     Decomposition digits(context, raised ? divided : part1, level);
     context.parallel(context.qp_limbs(level), [&](std::size_t j) {
@@ -194,13 +194,10 @@ Ciphertext Evaluator::finish(Poly& total0, Poly& total1, std::size_t level, doub
     const std::size_t out_level = rescale_result ? level - 1 : level;
     auto c0 = std::make_shared<Poly>(context_->poly(out_level + 1));
     auto c1 = std::make_shared<Poly>(context_->poly(out_level + 1));
-    const std::array<Division, 2> divisions{{{*c0, total0, nullptr}, {*c1, total1, nullptr}}};
-    if (rescale_result) {
-        divide_by_special_and_last(*context_, divisions, level);
-        return {context_, {c0, c1}, out_level, scale / context_->modulus(level).real, std::nullopt};
-    }
-    divide_by_special(*context_, divisions, level);
-    return {context_, {c0, c1}, level, scale, std::nullopt};
+    const std::array<Division, 2> divisions{{{*c0, total0}, {*c1, total1}}};
+    divide_by_special(*context_, divisions, level, rescale_result);
+    const double out_scale = rescale_result ? scale / context_->modulus(level).real : scale;
+    return {context_, {c0, c1}, out_level, out_scale, std::nullopt};
 }
 
 }  // namespace cipherformer

@@ -6,20 +6,10 @@ namespace cipherformer {
 namespace {
 
 // The automorphism of `key` on the digits of parts[1] of a.
-Ciphertext switched(const ContextPtr& context, const Ciphertext& a, Decomposition& digits, const SwitchingKey& key,
-                    bool transformed) {
-    const std::size_t limbs = context->qp_limbs(a.level);
-    Poly u0 = context->poly(limbs);
-    Poly u1 = context->poly(limbs);
-    if (transformed)
-        context->parallel(limbs, [&](std::size_t j) { digits.multiply(u0.limb(j), u1.limb(j), key, j); });
-    else
-        switch_key(digits, *context, key, u0, u1);
-
+Ciphertext switched(const ContextPtr& context, const Ciphertext& a, Decomposition& digits, const SwitchingKey& key) {
     auto c0 = std::make_shared<Poly>(context->poly(a.level + 1));
     auto c1 = std::make_shared<Poly>(context->poly(a.level + 1));
-    const std::array<Division, 2> divisions{{{*c0, u0, a.parts[0].get()}, {*c1, u1, nullptr}}};
-    divide_by_special(*context, divisions, a.level, key.permutation.data());
+    switch_key(*context, digits, key, {{c0.get(), c1.get()}, {a.parts[0].get(), nullptr}, key.permutation.data()});
     return {context, {c0, c1}, a.level, a.scale, std::nullopt};
 }
 
@@ -27,7 +17,7 @@ Ciphertext switched(const ContextPtr& context, const Ciphertext& a, Decompositio
 
 Ciphertext Evaluator::automorphism(const Ciphertext& a, const SwitchingKey& key) const {
     Decomposition digits(*context_, *a.parts[1], a.level);
-    return switched(context_, a, digits, key, false);
+    return switched(context_, a, digits, key);
 }
 
 Ciphertext Evaluator::rotate(const Ciphertext& a, std::int64_t steps) const {
@@ -52,7 +42,7 @@ std::vector<Ciphertext> Evaluator::rotate_hoisted(const Ciphertext& a, const std
     Decomposition digits(*context_, *a.parts[1], a.level);
     digits.transform_all();
     std::vector<Ciphertext> out;
-    for (const SwitchingKeyPtr& key : keys) out.push_back(key == nullptr ? a : switched(context_, a, digits, *key, true));
+    for (const SwitchingKeyPtr& key : keys) out.push_back(key == nullptr ? a : switched(context_, a, digits, *key));
     return out;
 }
 

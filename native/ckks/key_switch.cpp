@@ -1,11 +1,14 @@
 #include "ckks/key_switch.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace cipherformer {
 namespace {
 
 using Pointers = std::array<const u64*, Parameters::kMaxLimbs>;
+constexpr std::size_t kBlock = 2048;  // residues of each limb that a product with a key handles at a time
 using OutPointers = std::array<u64*, Parameters::kMaxLimbs>;
 
 }  // namespace
@@ -39,12 +42,14 @@ Decomposition::Decomposition(const Context& context, const Poly& input, std::siz
 }
 
 void Decomposition::transform(std::size_t j) {
+    if (transformed_) return;
     for (std::size_t digit = 0; digit < digits_; ++digit)
         if (!owns(digit, j)) context_.ntt(context_.index(level_, j)).forward(raised_.limb(digit * limbs_ + j));
 }
 
 void Decomposition::transform_all() {
     context_.parallel(limbs_, [&](std::size_t j) { transform(j); });
+    transformed_ = true;
 }
 
 void Decomposition::multiply(u64* out0, u64* out1, const SwitchingKey& key, std::size_t j) const {
@@ -58,69 +63,107 @@ void Decomposition::multiply(u64* out0, u64* out1, const SwitchingKey& key, std:
         a[digit] = key.a[digit].limb(key_limb);
     }
     const Modulus& q = context_.modulus(context_.index(level_, j));
-    context_.kernels().dot(out0, values.data(), b.data(), digits_, false, context_.n(), q);
-    context_.kernels().dot(out1, values.data(), a.data(), digits_, false, context_.n(), q);
+    const std::size_t block = std::min(kBlock, context_.n());
+    for (std::size_t start = 0; start < context_.n(); start += block) {  // the digits are read twice: from the cache
+        context_.kernels().dot(out0 + start, values.data(), b.data(), digits_, false, block, q);
+        context_.kernels().dot(out1 + start, values.data(), a.data(), digits_, false, block, q);
+        for (std::size_t digit = 0; digit < digits_; ++digit) values[digit] += block, b[digit] += block, a[digit] += block;
+    }
 }
 
 namespace {
 
-// out of each division = the conversion of limbs first, first + 1, ... of `in`, in coefficient form.
-void convert_divisors(const Context& context, std::span<const Division> divisions, std::size_t level, std::size_t first,
-                      const BaseConverter& converter) {
-    const std::size_t divisors = converter.from().size();
-    context.parallel(divisions.size() * divisors, [&](std::size_t task) {
-        const std::size_t k = task % divisors;
-        u64* limb = divisions[task / divisors].in.limb(first + k);
-        context.ntt(context.index(level, first + k)).inverse_scaled(limb, converter.scale(k));
-    });
+// out = the conversion of limbs first, first + 1, ... of each `in`, in coefficient form and scaled.
+void convert_limbs(const Context& context, const BaseConverter& converter, std::span<const Division> divisions,
+                   std::size_t first) {
     context.parallel_chunks([&](std::size_t start, std::size_t count) {
         for (const Division& division : divisions) {
             Pointers source{};
             OutPointers target{};
-            for (std::size_t k = 0; k < divisors; ++k) source[k] = division.in.limb(first + k) + start;
+            for (std::size_t k = 0; k < converter.from().size(); ++k) source[k] = division.in.limb(first + k) + start;
             for (std::size_t j = 0; j < converter.to().size(); ++j) target[j] = division.out.limb(j) + start;
             converter.convert(target.data(), source.data(), count, context.kernels());
         }
     });
 }
 
+// The last steps of a division: out = phi((in - out) / P + add), with `out` in coefficient form and `in` destroyed.
+void finish_limb(const Context& context, std::size_t j, u64* out, u64* in, const u64* add,
+                 const std::uint32_t* permutation) {
+    const Modulus& q = context.modulus(j);
+    const Kernels& k = context.kernels();
+    u64* quotient = permutation == nullptr ? out : in;
+    context.ntt(j).forward(out);
+    k.sub_mul_scalar(quotient, in, out, context.special_inverse(j), context.n(), q);
+    if (add != nullptr) k.add(quotient, quotient, add, context.n(), q);
+    if (permutation != nullptr) k.permute(out, quotient, permutation, context.n());
+}
+
+// The same for a division by P q_level, without addition.
+void finish_rescaled_limb(const Context& context, std::size_t level, std::size_t j, u64* out, const u64* in) {
+    const Modulus& q = context.modulus(j);
+    const u64 factor = q.mul(context.special_inverse(j), context.last_inverse(level, j));
+    context.ntt(j).forward(out);
+    context.kernels().sub_mul_scalar(out, in, out, factor, context.n(), q);
+}
+
 }  // namespace
 
-void divide_by_special(const Context& context, std::span<const Division> divisions, std::size_t level,
-                       const std::uint32_t* permutation) {
-    convert_divisors(context, divisions, level, level + 1, context.special_converter(level));
-    context.parallel(divisions.size() * (level + 1), [&](std::size_t task) {
-        const Division& division = divisions[task / (level + 1)];
-        const std::size_t j = task % (level + 1);
-        const Modulus& q = context.modulus(j);
-        const Kernels& k = context.kernels();
-        u64* out = division.out.limb(j);
-        u64* in = division.in.limb(j);
-        u64* quotient = permutation == nullptr ? out : in;
-        context.ntt(j).forward(out);
-        k.sub_mul_scalar(quotient, in, out, context.special_inverse(j), context.n(), q);
-        if (division.add != nullptr) k.add(quotient, quotient, division.add->limb(j), context.n(), q);
-        if (permutation != nullptr) k.permute(out, quotient, permutation, context.n());
+void divide_by_special(const Context& context, std::span<const Division> divisions, std::size_t level, bool rescale) {
+    const std::size_t first = rescale ? level : level + 1;
+    const BaseConverter& converter = rescale ? context.rescale_converter(level) : context.special_converter(level);
+    const std::size_t divisors = converter.from().size();
+    context.parallel(divisions.size() * divisors, [&](std::size_t task) {
+        const std::size_t k = task % divisors;
+        u64* limb = divisions[task / divisors].in.limb(first + k);
+        context.ntt(context.index(level, first + k)).inverse_scaled(limb, converter.scale(k));
+    });
+    convert_limbs(context, converter, divisions, first);
+    context.parallel(divisions.size() * first, [&](std::size_t task) {
+        const Division& division = divisions[task / first];
+        const std::size_t j = task % first;
+        if (rescale)
+            finish_rescaled_limb(context, level, j, division.out.limb(j), division.in.limb(j));
+        else
+            finish_limb(context, j, division.out.limb(j), division.in.limb(j), nullptr, nullptr);
     });
 }
 
-void divide_by_special_and_last(const Context& context, std::span<const Division> divisions, std::size_t level) {
-    convert_divisors(context, divisions, level, level, context.rescale_converter(level));
-    context.parallel(divisions.size() * level, [&](std::size_t task) {
-        const Division& division = divisions[task / level];
-        const std::size_t j = task % level;
-        const Modulus& q = context.modulus(j);
-        u64* out = division.out.limb(j);
-        const u64 factor = q.mul(context.special_inverse(j), context.last_inverse(level, j));
-        context.ntt(j).forward(out);
-        context.kernels().sub_mul_scalar(out, division.in.limb(j), out, factor, context.n(), q);
-    });
-}
-
-void switch_key(Decomposition& digits, const Context& context, const SwitchingKey& key, Poly& out0, Poly& out1) {
-    context.parallel(context.qp_limbs(digits.level()), [&](std::size_t j) {
+void switch_key(const Context& context, Decomposition& digits, const SwitchingKey& key, const Switch& to) {
+    const std::size_t level = digits.level();
+    const std::size_t first = to.rescale ? level : level + 1;
+    const BaseConverter& converter = to.rescale ? context.rescale_converter(level) : context.special_converter(level);
+    const std::size_t divisors = converter.from().size();
+    std::array<Poly, 2> sums{context.poly(divisors), context.poly(divisors)};
+    // part += P add over QP, which a division by P q_level cannot leave for later
+    const auto add_before = [&](u64* part, const Poly* add, std::size_t j) {
+        if (!to.rescale || add == nullptr || j > level) return;
+        context.kernels().mul_scalar_add(part, add->limb(j), context.special_product(j), context.n(), context.modulus(j));
+    };
+    context.parallel(divisors, [&](std::size_t k) {
+        const std::size_t j = first + k;
         digits.transform(j);
-        digits.multiply(out0.limb(j), out1.limb(j), key, j);
+        digits.multiply(sums[0].limb(k), sums[1].limb(k), key, j);
+        for (std::size_t part = 0; part < 2; ++part) {
+            add_before(sums[part].limb(k), to.add[part], j);
+            context.ntt(context.index(level, j)).inverse_scaled(sums[part].limb(k), converter.scale(k));
+        }
+    });
+    const std::array<Division, 2> divisions{{{*to.out[0], sums[0]}, {*to.out[1], sums[1]}}};
+    convert_limbs(context, converter, divisions, 0);
+    context.parallel(first, [&](std::size_t j) {
+        Poly work(context.pool(), 2, context.n());
+        digits.transform(j);
+        digits.multiply(work.limb(0), work.limb(1), key, j);
+        for (std::size_t part = 0; part < 2; ++part) {
+            add_before(work.limb(part), to.add[part], j);
+            u64* out = to.out[part]->limb(j);
+            if (to.rescale)
+                finish_rescaled_limb(context, level, j, out, work.limb(part));
+            else
+                finish_limb(context, j, out, work.limb(part), to.add[part] == nullptr ? nullptr : to.add[part]->limb(j),
+                            to.permutation);
+        }
     });
 }
 

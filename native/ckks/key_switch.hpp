@@ -1,6 +1,7 @@
 // Hybrid key switching (Han, Ki 2020): decompose into digits, raise to QP, multiply with the key, divide by P.
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "ckks/keys.hpp"
@@ -15,7 +16,8 @@ public:
     Decomposition(const Context& context, const Poly& input, std::size_t level);
 
     std::size_t level() const { return level_; }
-    // Brings limb j over QP of every digit into transformed form; once for each j, before it is used.
+    // Brings limb j over QP of every digit into transformed form; once for each j, before it is used. Does nothing
+    // after transform_all, which serves several keys.
     void transform(std::size_t j);
     void transform_all();
     // out0, out1 = sum over digits of digit * (b, a) at limb j over QP, before division by P.
@@ -30,26 +32,31 @@ private:
     const Poly& input_;
     std::size_t level_;
     std::size_t digits_;
-    std::size_t limbs_;   // over QP
-    Poly raised_;         // limb digit * limbs_ + j; a digit's own limbs hold its scaled coefficients
+    std::size_t limbs_;  // over QP
+    bool transformed_ = false;
+    Poly raised_;  // limb digit * limbs_ + j; a digit's own limbs hold its scaled coefficients
 };
 
-// One polynomial to be divided by P. `in` is destroyed; `out` must be another polynomial.
+// One polynomial to be divided. `in` (over QP) is destroyed; `out` must be another polynomial.
 struct Division {
     Poly& out;
-    Poly& in;         // over QP
-    const Poly* add;  // added to the quotient, or null
+    Poly& in;
 };
 
-// out = phi(round(in / P) + add) on limbs 0 .. level of each, phi the automorphism with this permutation (null: none).
-// The rounding is off by at most half the number of special limbs.
-void divide_by_special(const Context& context, std::span<const Division> divisions, std::size_t level,
-                       const std::uint32_t* permutation = nullptr);
+// out = round(in / P) on limbs 0 .. level of each; with `rescale` round(in / (P q_level)) on limbs 0 .. level - 1. The
+// rounding is off by at most half the number of primes divided by.
+void divide_by_special(const Context& context, std::span<const Division> divisions, std::size_t level, bool rescale);
 
-// out = round(in / (P q_level)) on limbs 0 .. level - 1 of each; `add` must be null.
-void divide_by_special_and_last(const Context& context, std::span<const Division> divisions, std::size_t level);
+// What becomes of a switched polynomial: out = phi(round(sum / P) + add), where sum is that of
+// Decomposition::multiply, or with `rescale` out = round((sum + P add) / (P q_level)).
+struct Switch {
+    std::array<Poly*, 2> out;
+    std::array<const Poly*, 2> add;              // null: nothing
+    const std::uint32_t* permutation = nullptr;  // of phi; null: none, as it must be with `rescale`
+    bool rescale = false;
+};
 
-// (out0, out1) over QP = key applied to all digits.
-void switch_key(Decomposition& digits, const Context& context, const SwitchingKey& key, Poly& out0, Poly& out1);
+// Applies a key and divides by P limb by limb, so that the sums stay in the cache.
+void switch_key(const Context& context, Decomposition& digits, const SwitchingKey& key, const Switch& to);
 
 }  // namespace cipherformer

@@ -31,12 +31,10 @@ test-native: setup
 # Everything: the slow tests, the C++ tests under the address and undefined-behaviour sanitizers, a short fuzz run.
 check-all: test
 	$(BIN)/python -m pytest -q -m slow
-	$(CMAKE) -S . -B build/sanitize -DCIPHERFORMER_NATIVE_TESTS=ON -DCIPHERFORMER_SANITIZE=ON >/dev/null
+	$(CMAKE) -S fuzz -B build/sanitize -DCIPHERFORMER_NATIVE_TESTS=ON >/dev/null
 	$(BIN)/cmake --build build/sanitize
 	UBSAN_OPTIONS=halt_on_error=1 $(BIN)/ctest --test-dir build/sanitize/native --no-tests=error --output-on-failure
-	$(CMAKE) -S fuzz -B build/fuzz >/dev/null
-	$(BIN)/cmake --build build/fuzz
-	UBSAN_OPTIONS=halt_on_error=1 build/fuzz/fuzz_native 60
+	UBSAN_OPTIONS=halt_on_error=1 build/sanitize/fuzz_native 60
 	$(BIN)/python -m fuzz --seconds 30
 
 bench: setup

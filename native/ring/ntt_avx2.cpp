@@ -38,11 +38,14 @@ void forward4(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
     for (std::size_t block = 0; block < blocks; ++block, ++at, x += length) {
         const Twiddle w1 = plan.twiddle(at), w2 = plan.twiddle(2 * at), w3 = plan.twiddle(2 * at + 1);
         for (std::size_t i = 0; i < gap; i += 4) {
-            Real x0 = first<form>(x + i, f), x1 = read<form>(x + i + gap);
-            Real x2 = read<form>(x + i + 2 * gap), x3 = read<form>(x + i + 3 * gap);
-            butterfly(x0, x2, w1, f), butterfly(x1, x3, w1, f);
-            butterfly(x0, x1, w2, f), butterfly(x2, x3, w3, f);
-            write(x + i, x0), write(x + i + gap, x1), write(x + i + 2 * gap, x2), write(x + i + 3 * gap, x3);
+            Real x1 = read<form>(x + i + gap), x3 = read<form>(x + i + 3 * gap);  // the longest chain starts first
+            butterfly(x1, x3, w1, f);
+            const Real product1 = mul(x1, w2, f);
+            Real x0 = first<form>(x + i, f), x2 = read<form>(x + i + 2 * gap);
+            butterfly(x0, x2, w1, f);
+            const Real product3 = mul(x3, w3, f);
+            write(x + i, add(x0, product1)), write(x + i + gap, sub(x0, product1));
+            write(x + i + 2 * gap, add(x2, product3)), write(x + i + 3 * gap, sub(x2, product3));
         }
     }
 }

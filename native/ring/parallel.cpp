@@ -59,6 +59,15 @@ struct ThreadPool::State {
 
     void forget(Job& job) { jobs.erase(std::remove(jobs.begin(), jobs.end(), &job), jobs.end()); }
 
+    void stop() {
+        {
+            const std::lock_guard lock(mutex);
+            stopping = true;
+        }
+        work.notify_all();
+        for (std::thread& worker : workers) worker.join();
+    }
+
     void work_until_stopped() {
         std::unique_lock lock(mutex);
         for (;;) {
@@ -72,17 +81,16 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(unsigned threads) : state_(std::make_unique<State>()) {
     if (threads == 0) throw std::invalid_argument("a thread pool needs at least one thread, the caller's");
     state_->threads = threads;
-    for (unsigned i = 1; i < threads; ++i) state_->workers.emplace_back([state = state_.get()] { state->work_until_stopped(); });
+    try {
+        for (unsigned i = 1; i < threads; ++i)
+            state_->workers.emplace_back([state = state_.get()] { state->work_until_stopped(); });
+    } catch (...) {  // the system has no more threads
+        state_->stop();
+        throw;
+    }
 }
 
-ThreadPool::~ThreadPool() {
-    {
-        const std::lock_guard lock(state_->mutex);
-        state_->stopping = true;
-    }
-    state_->work.notify_all();
-    for (std::thread& worker : state_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() { state_->stop(); }
 
 unsigned ThreadPool::threads() const { return state_->threads; }
 

@@ -62,6 +62,8 @@ inline Word mul(Word a, Word b, const Barrett& m, const Field& f) {
     return canonical(both(multiply_low(low, estimate, f.negative), f.mask), f);
 }
 
+constexpr std::size_t kFewProducts = 15;  // 15 * 2^48 and a carry stay below 2^52
+
 // Sums of up to 4095 products of 50-bit numbers, as high 2^52 + low: a low part adds less than 2^52, a high part less
 // than 2^48, so neither lane overflows.
 struct Sum {
@@ -79,8 +81,14 @@ struct Reduction {
     explicit Reduction(const Modulus& q)
         : one(1 % q.value, q), middle(q.reduce(u64{1} << 52), q), top(q.mul(q.reduce(u64{1} << 52), q.reduce(u64{1} << 52)), q) {}
 
-    Word operator()(const Sum& sum, const Field& f) const {
-        const Word high = add(sum.high, right(sum.low, 52));  // below 2^61
+    // The sum of at most kFewProducts products: its high part, with the carry, stays below 2^52.
+    Word few(const Sum& sum, const Field& f) const {
+        const Word high = add(sum.high, right(sum.low, 52));
+        return canonical(add(mul_lazy(both(sum.low, f.mask), one, f), mul_lazy(high, middle, f)), f);
+    }
+    // Any sum; the high part is below 2^61.
+    Word many(const Sum& sum, const Field& f) const {
+        const Word high = add(sum.high, right(sum.low, 52));
         const Word lower = add(mul_lazy(both(sum.low, f.mask), one, f), mul_lazy(both(high, f.mask), middle, f));
         return canonical(add(fold(lower, f.twice), mul_lazy(right(high, 52), top, f)), f);
     }

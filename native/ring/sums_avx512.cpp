@@ -35,6 +35,7 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
                bool accumulate, std::size_t start, std::size_t length, const Modulus& q) {
     const Field f(q);
     const Reduction reduction(q);
+    const bool few = count <= kFewProducts;
     alignas(64) u64 low[kChunk], high[kChunk];
     for (std::size_t group = 0; group < count; group += kGroup) {
         const std::size_t end = std::min(count, group + kGroup);
@@ -52,7 +53,7 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
                 }
             for (std::size_t v = 0; v < kTile; ++v) {
                 const std::size_t at = i + 8 * v;
-                if (end == count) store(out + start + at, reduction(sums[v], f));
+                if (end == count) store(out + start + at, few ? reduction.few(sums[v], f) : reduction.many(sums[v], f));
                 else store(low + at, sums[v].low), store(high + at, sums[v].high);
             }
         }
@@ -92,6 +93,7 @@ void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t l
 void combine(u64* out, const Row* y, const u64* factors, u64 offset, std::size_t k, std::size_t length, const Modulus& p) {
     const Field f(p);
     const Reduction reduction(p);
+    const bool few = k <= kFewProducts;
     for (std::size_t t = 0; t < length; t += 8 * kTile) {
         const Word begin = broadcast(offset);
         Sum sums[kTile] = {Sum(begin), Sum(begin), Sum(begin), Sum(begin)};
@@ -99,7 +101,7 @@ void combine(u64* out, const Row* y, const u64* factors, u64 offset, std::size_t
             const Word factor = broadcast(factors[i]);
             for (std::size_t v = 0; v < kTile; ++v) sums[v].add_product(load(y[i].values + t + 8 * v), factor);
         }
-        for (std::size_t v = 0; v < kTile; ++v) store(out + t + 8 * v, reduction(sums[v], f));
+        for (std::size_t v = 0; v < kTile; ++v) store(out + t + 8 * v, few ? reduction.few(sums[v], f) : reduction.many(sums[v], f));
     }
 }
 

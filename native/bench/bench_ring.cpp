@@ -93,15 +93,18 @@ void bench(Path path, unsigned log_n, BufferPool& pool) {
     for (std::size_t count : {std::size_t{2}, std::size_t{4}, kTerms}) {
         time = microseconds([&] { k.dot(out.rows[0], a.const_rows.data(), b.const_rows.data(), count, false, n, q); });
         const auto terms = static_cast<double>(count);
-        print(k.name, log_n, "dot of " + std::to_string(count) + ", us per term", time / terms, bandwidth(time, 2 * terms * bytes));
+        print(k.name, log_n, "dot of " + std::to_string(count) + ", us per term", time / terms,
+              bandwidth(time, 2 * terms * bytes));
     }
-    time = microseconds([&] { k.dot_repeated(out.rows[0], a.const_rows.data(), b.const_rows.data(), 5, kTerms, false, n, q); });
+    time = microseconds(
+        [&] { k.dot_repeated(out.rows[0], a.const_rows.data(), b.const_rows.data(), 5, kTerms, false, n, q); });
     print(k.name, log_n, "dot_repeated (32) of 16, us per term", time / kTerms, bandwidth(time, kTerms * bytes));
 
     const std::vector<std::uint32_t> index = galois_permutation(log_n, galois_rotation(log_n, 3));
     pointwise("permute", 2.5, [&] { k.permute(out.rows[0], a.rows[0], index.data(), n); });
 
-    const std::vector<Modulus> from(moduli.begin(), moduli.begin() + kSource), to(moduli.begin() + kSource, moduli.end());
+    const std::vector<Modulus> from(moduli.begin(), moduli.begin() + kSource),
+        to(moduli.begin() + kSource, moduli.end());
     const BaseConverter converter(from, to);
     Limbs source(kSource, n, from, pool), target(kTarget, n, to, pool);
     time = microseconds([&] { converter.convert(target.rows.data(), source.const_rows.data(), n, k); });

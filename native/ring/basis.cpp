@@ -10,7 +10,8 @@ namespace {
 void check_moduli(const std::vector<Modulus>& from, const std::vector<Modulus>& to) {
     if (from.empty()) throw std::invalid_argument("base conversion from no modulus");
     for (std::size_t i = 0; i < from.size(); ++i) {
-        const bool repeated = std::find(from.begin() + static_cast<std::ptrdiff_t>(i) + 1, from.end(), from[i]) != from.end();
+        const bool repeated =
+            std::find(from.begin() + static_cast<std::ptrdiff_t>(i) + 1, from.end(), from[i]) != from.end();
         const bool shared = std::find(to.begin(), to.end(), from[i]) != to.end();
         if (repeated || shared)
             throw std::invalid_argument("base conversion: modulus " + std::to_string(from[i].value) + " stands twice");

@@ -66,7 +66,8 @@ inline void chacha_eight(std::uint8_t* out, const std::uint32_t* state, std::uin
     std::copy(start, start + 16, x);
     for (unsigned round = 0; round < 10; ++round) {
         for (unsigned i = 0; i < 4; ++i) quarter_round(x[i], x[4 + i], x[8 + i], x[12 + i]);
-        for (unsigned i = 0; i < 4; ++i) quarter_round(x[i], x[4 + (i + 1) % 4], x[8 + (i + 2) % 4], x[12 + (i + 3) % 4]);
+        for (unsigned i = 0; i < 4; ++i)
+            quarter_round(x[i], x[4 + (i + 1) % 4], x[8 + (i + 2) % 4], x[12 + (i + 3) % 4]);
     }
     for (unsigned i = 0; i < 16; ++i) x[i] += start[i];
     transpose(x), transpose(x + 8);

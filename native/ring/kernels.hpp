@@ -46,7 +46,8 @@ struct Kernels {
     void (*dot_repeated)(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                          bool accumulate, std::size_t n, const Modulus& q);
 
-    // out = a mod `to` for residues a in [0, from); centred: of the representative in [-(from - 1) / 2, (from - 1) / 2].
+    // out = a mod `to` for residues a in [0, from); centred: of the representative in [-(from - 1) / 2, (from - 1) /
+    // 2].
     void (*reduce)(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to);
     void (*reduce_centred)(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to);
 

@@ -86,8 +86,7 @@ void sub_mul_scalar(u64* out, const u64* a, const u64* b, u64 c, std::size_t n, 
     const Field f(q);
     const Twiddle factor(c, q);
     const std::size_t end = whole(n);
-    for (std::size_t i = 0; i < end; i += 8)
-        store(out + i, mul(sub(add(load(a + i), f.p), load(b + i)), factor, f));
+    for (std::size_t i = 0; i < end; i += 8) store(out + i, mul(sub(add(load(a + i), f.p), load(b + i)), factor, f));
     portable::sub_mul_scalar(out + end, a + end, b + end, c, n - end, q);
 }
 

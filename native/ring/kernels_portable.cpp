@@ -184,12 +184,29 @@ void ntt_inverse(u64* a, unsigned log_n, u64 factor, const NttTables& tables) {
 
 const Kernels& portable_kernels() {
     static constexpr Kernels table{
-        Path::portable,           "portable",         portable::add,            portable::sub,
-        portable::neg,            portable::mul,      portable::add_scalar,     portable::mul_scalar,
-        portable::mul_scalar_add, portable::sub_mul_scalar, portable::mul_add,  portable::dot,
-        portable::dot_repeated,   portable::reduce,   portable::reduce_centred, portable::lift,
-        portable::convert,        portable::permute,  portable::ntt_forward,    portable::ntt_inverse,
-        chacha_blocks,            portable::uniform_words,  gaussian,
+        Path::portable,
+        "portable",
+        portable::add,
+        portable::sub,
+        portable::neg,
+        portable::mul,
+        portable::add_scalar,
+        portable::mul_scalar,
+        portable::mul_scalar_add,
+        portable::sub_mul_scalar,
+        portable::mul_add,
+        portable::dot,
+        portable::dot_repeated,
+        portable::reduce,
+        portable::reduce_centred,
+        portable::lift,
+        portable::convert,
+        portable::permute,
+        portable::ntt_forward,
+        portable::ntt_inverse,
+        chacha_blocks,
+        portable::uniform_words,
+        gaussian,
     };
     return table;
 }

@@ -35,7 +35,8 @@ bool passes(u64 candidate, u64 witness, u64 odd, int twos) {
 // The primes = 1 mod `step` nearest to 2^bits, in turn above and below.
 class PrimeSearch {
 public:
-    PrimeSearch(u64 step, unsigned bits) : step_(step), bits_(bits), above_((u64{1} << bits) + 1), below_(above_ - step) {}
+    PrimeSearch(u64 step, unsigned bits)
+        : step_(step), bits_(bits), above_((u64{1} << bits) + 1), below_(above_ - step) {}
 
     u64 next() {
         const bool up = next_above_ && bits_ < kMaxModulusBits;
@@ -64,8 +65,13 @@ private:
 }  // namespace
 
 Modulus::Modulus(u64 q)
-    : value(q), half((q - 1) / 2), bits(static_cast<unsigned>(std::bit_width(q))), barrett(0), ratio(0),
-      real(static_cast<double>(q)), inverse(1.0 / static_cast<double>(q)) {
+    : value(q),
+      half((q - 1) / 2),
+      bits(static_cast<unsigned>(std::bit_width(q))),
+      barrett(0),
+      ratio(0),
+      real(static_cast<double>(q)),
+      inverse(1.0 / static_cast<double>(q)) {
     if (q < 3 || bits > kMaxModulusBits || !is_prime(q))
         throw std::invalid_argument("modulus " + std::to_string(q) + " is not an odd prime of at most 50 bits");
     barrett = static_cast<u64>((static_cast<u128>(1) << (2 * bits)) / q);

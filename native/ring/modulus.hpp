@@ -56,7 +56,8 @@ struct Modulus {
     // Any x < 2^128.
     u64 reduce_wide(u128 x) const {
         const u64 wrap = u64{0} - ratio * value;  // 2^64 mod q
-        return add(reduce_product(static_cast<u128>(reduce(static_cast<u64>(x >> 64))) * wrap), reduce(static_cast<u64>(x)));
+        return add(reduce_product(static_cast<u128>(reduce(static_cast<u64>(x >> 64))) * wrap),
+                   reduce(static_cast<u64>(x)));
     }
     // A signed integer of any size.
     u64 from_signed(std::int64_t x) const {
@@ -65,7 +66,8 @@ struct Modulus {
     }
     // The representative of a in [-half, half].
     std::int64_t centred(u64 a) const {
-        return a > half ? static_cast<std::int64_t>(a) - static_cast<std::int64_t>(value) : static_cast<std::int64_t>(a);
+        return a > half ? static_cast<std::int64_t>(a) - static_cast<std::int64_t>(value)
+                        : static_cast<std::int64_t>(a);
     }
 
     u64 mul(u64 a, u64 b) const { return reduce_product(static_cast<u128>(a) * b); }

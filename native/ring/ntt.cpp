@@ -51,7 +51,8 @@ unsigned checked_log_n(unsigned log_n) {
 }  // namespace
 
 NttTable::NttTable(unsigned log_n, const Modulus& modulus, const Kernels& kernels)
-    : kernels_(&kernels), root_(primitive_root(modulus, checked_log_n(log_n) + 1)),
+    : kernels_(&kernels),
+      root_(primitive_root(modulus, checked_log_n(log_n) + 1)),
       tables_(build_tables(log_n, modulus, kernels.path, root_)) {
     const u64 inverse_two = modulus.half + 1;
     inverse_size_.push_back(1);

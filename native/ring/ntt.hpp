@@ -12,9 +12,9 @@
 
 namespace cipherformer {
 
-// Powers of psi as the kernels of one path read them. The entry at m + j, j < m = 2^level, is psi^(N/(2m) (2 brv(j) + 1)),
-// the twiddle of block j on that level. Its inverse is minus the entry at m + (m - 1 - j), so one table serves
-// both directions; and the first M entries are the table of the size-M transform with root psi^(N/M).
+// Powers of psi as the kernels of one path read them. The entry at m + j, j < m = 2^level, is the twiddle of block j on
+// that level, psi^(N/(2m) (2 brv(j) + 1)). Its inverse is minus the entry at m + (m - 1 - j), so one table serves both
+// directions; and the first M entries are the table of the size-M transform with root psi^(N/M).
 struct NttTables {
     Modulus modulus;
     unsigned log_n;
@@ -22,15 +22,16 @@ struct NttTables {
     std::vector<u64> quotients;   // portable: floor(w 2^64 / q); avx512: floor(w 2^52 / q)
     std::vector<double> centred;  // avx2: w in [-q/2, q/2]
     std::vector<double> ratios;   // avx2: w / q for the first quarter, those that stand for whole vectors
-    std::vector<double> last;     // avx2: the last two levels of the full size, ready for vectors: for four blocks of four
-                                  // residues each, from index i on, w[i..i+3], w[2i, 2i+2, ..], w[2i+1, 2i+3, ..]
+    std::vector<double> last;  // avx2: the last two levels of the full size, ready for vectors: for four blocks of four
+                               // residues each, from index i on, w[i..i+3], w[2i, 2i+2, ..], w[2i+1, 2i+3, ..]
 };
 
 class NttTable {
 public:
     // Throws std::invalid_argument unless q = 1 mod 2N and 1 <= log_n <= 17.
     NttTable(unsigned log_n, const Modulus& modulus, const Kernels& kernels);
-    NttTable(unsigned log_n, const Modulus& modulus, Path path) : NttTable(log_n, modulus, cipherformer::kernels(path)) {}
+    NttTable(unsigned log_n, const Modulus& modulus, Path path)
+        : NttTable(log_n, modulus, cipherformer::kernels(path)) {}
 
     unsigned log_n() const { return tables_.log_n; }
     std::size_t size() const { return std::size_t{1} << tables_.log_n; }

@@ -94,7 +94,8 @@ void forward_last(u64* x, std::size_t at, std::size_t quarter, const Plan& plan)
     }
 }
 
-// All `length` residues. Transposing before and after in loops of their own keeps each loop's chain of operations short.
+// All `length` residues. Transposing before and after in loops of their own keeps each loop's chain of operations
+// short.
 template <bool arranged>
 void forward_tail(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan) {
     transpose_all(x, length);
@@ -115,14 +116,14 @@ template <Form form>
 void forward_block(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan) {
     if (length > kCacheBlock) {
         forward4<form>(x, length, at, 1, plan);
-        for (std::size_t i = 0; i < 4; ++i) forward_block<Form::real>(x + i * (length / 4), length / 4, 4 * at + i, quarter, plan);
+        for (std::size_t i = 0; i < 4; ++i)
+            forward_block<Form::real>(x + i * (length / 4), length / 4, 4 * at + i, quarter, plan);
         return;
     }
     const bool odd = __builtin_ctzll(length) % 2 != 0;
     odd ? forward8<form>(x, length, at, 1, plan) : forward4<form>(x, length, at, 1, plan);
     std::size_t blocks = odd ? 8 : 4;
-    for (; length / blocks > 4; blocks *= 4)
-        forward4<Form::real>(x, length / blocks, at * blocks, blocks, plan);
+    for (; length / blocks > 4; blocks *= 4) forward4<Form::real>(x, length / blocks, at * blocks, blocks, plan);
     const auto tail = plan.last != nullptr ? forward_tail<true> : forward_tail<false>;
     tail(x, length, at * blocks, quarter, plan);
 }

@@ -21,7 +21,10 @@ struct Plan {
     const double* ratios;  // NttTables::ratios
     const double* last;    // NttTables::last for a transform of the tables' full size, otherwise null
     Plan(const NttTables& tables, unsigned log_n)
-        : modulus(tables.modulus), field(tables.modulus), roots(tables.centred.data()), ratios(tables.ratios.data()),
+        : modulus(tables.modulus),
+          field(tables.modulus),
+          roots(tables.centred.data()),
+          ratios(tables.ratios.data()),
           last(log_n == tables.log_n ? tables.last.data() : nullptr) {}
     Twiddle twiddle(std::size_t i) const { return {roots + i, ratios + i}; }
 };
@@ -48,7 +51,8 @@ inline void transpose(Real& a, Real& b, Real& c, Real& d) {
 // Sixteen consecutive doubles as a matrix, in memory.
 inline void transpose_all(u64* x, std::size_t length) {
     for (const u64* const end = x + length; x != end; x += 16) {
-        Real a = read<Form::real>(x), b = read<Form::real>(x + 4), c = read<Form::real>(x + 8), d = read<Form::real>(x + 12);
+        Real a = read<Form::real>(x), b = read<Form::real>(x + 4), c = read<Form::real>(x + 8),
+             d = read<Form::real>(x + 12);
         transpose(a, b, c, d);
         write(x, a), write(x + 4, b), write(x + 8, c), write(x + 12, d);
     }
@@ -65,7 +69,8 @@ struct LastTwiddles {
     void load(std::size_t group, std::size_t at, std::size_t quarter, const Plan& plan) {
         if constexpr (arranged) {
             const double* w = plan.last + 3 * (at - quarter);
-            wide[group] = _mm256_loadu_pd(w), first[group] = _mm256_loadu_pd(w + 4), second[group] = _mm256_loadu_pd(w + 8);
+            wide[group] = _mm256_loadu_pd(w), first[group] = _mm256_loadu_pd(w + 4),
+            second[group] = _mm256_loadu_pd(w + 8);
         } else {
             const Real low = _mm256_loadu_pd(plan.roots + 2 * at), high = _mm256_loadu_pd(plan.roots + 2 * at + 4);
             wide[group] = _mm256_loadu_pd(plan.roots + at);

@@ -17,7 +17,10 @@ struct Plan {
     const u64* roots;
     const u64* quotients;
     explicit Plan(const NttTables& tables)
-        : modulus(tables.modulus), field(tables.modulus), roots(tables.roots.data()), quotients(tables.quotients.data()) {}
+        : modulus(tables.modulus),
+          field(tables.modulus),
+          roots(tables.roots.data()),
+          quotients(tables.quotients.data()) {}
 
     Twiddle one(std::size_t at) const { return {broadcast(roots[at]), broadcast(quotients[at])}; }
     // The eight entries from `at` on, or of those the ones that `index` names.
@@ -73,7 +76,8 @@ void forward_pass(u64* x, std::size_t length, std::size_t at, std::size_t blocks
 // The same backwards; `at` is the mirrored index of the widest level, falling from block to block. The last pass of a
 // transform puts the factor into the twiddle of its last level and multiplies the other half by it.
 template <unsigned levels, bool last>
-void inverse_pass(u64* x, std::size_t length, std::size_t at, std::size_t blocks, const Plan& plan, const Finish& finish) {
+void inverse_pass(u64* x, std::size_t length, std::size_t at, std::size_t blocks, const Plan& plan,
+                  const Finish& finish) {
     constexpr std::size_t size = std::size_t{1} << levels;
     const Field f = plan.field;
     const std::size_t gap = length / size;

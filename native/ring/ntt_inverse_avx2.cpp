@@ -137,7 +137,8 @@ void inverse8(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
 
 // All levels of one block, `at` the mirrored twiddle index of its widest butterflies; `length` >= 16.
 template <bool last>
-void inverse_block(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan, const Finish& finish) {
+void inverse_block(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan,
+                   const Finish& finish) {
     if (length > kCacheBlock) {
         for (std::size_t i = 0; i < 4; ++i)
             inverse_block<false>(x + i * (length / 4), length / 4, 4 * at + 3 - i, quarter, plan, finish);

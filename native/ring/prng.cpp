@@ -73,7 +73,8 @@ Prng::Prng(const Seed& seed, std::uint32_t label, u64 index, const Kernels& kern
     state_ = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
     for (std::size_t i = 0; i < 8; ++i)
         state_[4 + i] = static_cast<std::uint32_t>(seed[4 * i]) | static_cast<std::uint32_t>(seed[4 * i + 1]) << 8 |
-                        static_cast<std::uint32_t>(seed[4 * i + 2]) << 16 | static_cast<std::uint32_t>(seed[4 * i + 3]) << 24;
+                        static_cast<std::uint32_t>(seed[4 * i + 2]) << 16 |
+                        static_cast<std::uint32_t>(seed[4 * i + 3]) << 24;
     state_[12] = 0;
     state_[13] = label;
     state_[14] = static_cast<std::uint32_t>(index);

@@ -32,7 +32,8 @@ struct Field {
 struct Twiddle {
     Real w;
     Real ratio;
-    Twiddle(const double* factor, const double* quotient) : w(_mm256_broadcast_sd(factor)), ratio(_mm256_broadcast_sd(quotient)) {}
+    Twiddle(const double* factor, const double* quotient)
+        : w(_mm256_broadcast_sd(factor)), ratio(_mm256_broadcast_sd(quotient)) {}
     Twiddle(u64 factor, const Modulus& q) {
         const double centred = static_cast<double>(q.centred(factor));
         w = _mm256_set1_pd(centred);
@@ -72,9 +73,7 @@ inline void mul_each(Real* x, const Real* w, const Field& f) {
     for (std::size_t i = 0; i < count; ++i) x[i] = add(high[i], x[i]);
 }
 
-inline Real reduce(Real x, const Field& f) {
-    return _mm256_fnmadd_pd(round_even(_mm256_mul_pd(x, f.inverse)), f.p, x);
-}
+inline Real reduce(Real x, const Field& f) { return _mm256_fnmadd_pd(round_even(_mm256_mul_pd(x, f.inverse)), f.p, x); }
 
 // Integers below 2^52 to doubles: 2^52 plus an integer holds it in the low mantissa bits.
 inline Real to_real(Word x) {

@@ -15,7 +15,10 @@ struct Field {
     Word negative;  // 2^52 - p
     Word mask;      // 2^52 - 1
     explicit Field(const Modulus& q)
-        : p(broadcast(q.value)), twice(broadcast(2 * q.value)), negative(broadcast((u64{1} << 52) - q.value)), mask(broadcast(kMask52)) {}
+        : p(broadcast(q.value)),
+          twice(broadcast(2 * q.value)),
+          negative(broadcast((u64{1} << 52) - q.value)),
+          mask(broadcast(kMask52)) {}
 };
 
 inline u64 quotient52(u64 w, const Modulus& q) { return static_cast<u64>((static_cast<u128>(w) << 52) / q.value); }
@@ -50,7 +53,8 @@ struct Barrett {
     Word factor;  // m
     unsigned shift_right, shift_left;
     explicit Barrett(const Modulus& q)
-        : factor(broadcast(static_cast<u64>((static_cast<u128>(1) << (50 + q.bits)) / q.value))), shift_right(q.bits - 2),
+        : factor(broadcast(static_cast<u64>((static_cast<u128>(1) << (50 + q.bits)) / q.value))),
+          shift_right(q.bits - 2),
           shift_left(54 - q.bits) {}
 };
 
@@ -79,7 +83,9 @@ struct Sum {
 struct Reduction {
     Twiddle one, middle, top;
     explicit Reduction(const Modulus& q)
-        : one(1 % q.value, q), middle(q.reduce(u64{1} << 52), q), top(q.mul(q.reduce(u64{1} << 52), q.reduce(u64{1} << 52)), q) {}
+        : one(1 % q.value, q),
+          middle(q.reduce(u64{1} << 52), q),
+          top(q.mul(q.reduce(u64{1} << 52), q.reduce(u64{1} << 52)), q) {}
 
     // The sum of at most kFewProducts products: its high part, with the carry, stays below 2^52.
     Word few(const Sum& sum, const Field& f) const {

@@ -23,8 +23,8 @@ namespace {
 
 constexpr std::size_t kTerms = 8;
 constexpr std::size_t kRoomyTerms = 5;  // (5 + 1.75 + 1) 2^50 < 2^53: low and high part and one more residue
-constexpr std::size_t kChunk = 256;  // residues of one sum that stay in first-level cache over groups of terms
-constexpr std::size_t kTile = 4;     // vectors of one sum in registers
+constexpr std::size_t kChunk = 256;     // residues of one sum that stay in first-level cache over groups of terms
+constexpr std::size_t kTile = 4;        // vectors of one sum in registers
 constexpr double kPlainStart = 0x1p103;
 constexpr double kCentredStart = 0x1.8p102;
 
@@ -78,10 +78,14 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
             for (std::size_t v = 0; v < kTile; ++v) {
                 const std::size_t at = i + 4 * v;
                 Real sum = sums[v].value<roomy>(kPlainStart, f);
-                if (group != 0) sum = add(sum, _mm256_load_pd(partial + at));
-                else if (accumulate) sum = add(sum, load_real(out + start + at));
-                if (end == count) store_residue(out + start + at, sum, f);
-                else _mm256_store_pd(partial + at, reduce(sum, f));
+                if (group != 0)
+                    sum = add(sum, _mm256_load_pd(partial + at));
+                else if (accumulate)
+                    sum = add(sum, load_real(out + start + at));
+                if (end == count)
+                    store_residue(out + start + at, sum, f);
+                else
+                    _mm256_store_pd(partial + at, reduce(sum, f));
             }
         }
     }
@@ -102,7 +106,8 @@ struct alignas(64) Row {
 };
 
 // y_i for one chunk, centred exactly: |x| <= 5/8 p before `reduce`.
-void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t length, const BasisConstants& constants) {
+void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t length,
+                  const BasisConstants& constants) {
     for (std::size_t i = 0; i < constants.from.size(); ++i) {
         const Modulus& q = constants.from[i];
         const Field f(q);

@@ -31,8 +31,8 @@ Word second(const u64* b, std::size_t at, unsigned shift) {
 
 // One chunk from `start` on. Terms go in groups of eight streams, between which the two halves of the sums wait.
 template <Repeat repeat>
-void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
-               bool accumulate, std::size_t start, std::size_t length, const Modulus& q) {
+void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count, bool accumulate,
+               std::size_t start, std::size_t length, const Modulus& q) {
     const Field f(q);
     const Reduction reduction(q);
     const bool few = count <= kFewProducts;
@@ -43,8 +43,10 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
             Sum sums[kTile] = {Sum(broadcast(0)), Sum(broadcast(0)), Sum(broadcast(0)), Sum(broadcast(0))};
             for (std::size_t v = 0; v < kTile; ++v) {
                 const std::size_t at = i + 8 * v;
-                if (group != 0) sums[v].low = load(low + at), sums[v].high = load(high + at);
-                else if (accumulate) sums[v].low = load(out + start + at);
+                if (group != 0)
+                    sums[v].low = load(low + at), sums[v].high = load(high + at);
+                else if (accumulate)
+                    sums[v].low = load(out + start + at);
             }
             for (std::size_t d = group; d < end; ++d)
                 for (std::size_t v = 0; v < kTile; ++v) {
@@ -53,8 +55,10 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
                 }
             for (std::size_t v = 0; v < kTile; ++v) {
                 const std::size_t at = i + 8 * v;
-                if (end == count) store(out + start + at, few ? reduction.few(sums[v], f) : reduction.many(sums[v], f));
-                else store(low + at, sums[v].low), store(high + at, sums[v].high);
+                if (end == count)
+                    store(out + start + at, few ? reduction.few(sums[v], f) : reduction.many(sums[v], f));
+                else
+                    store(low + at, sums[v].low), store(high + at, sums[v].high);
             }
         }
     }
@@ -67,8 +71,8 @@ void dot_any(u64* out, const u64* const* a, const u64* const* b, unsigned shift,
              std::size_t n, const Modulus& q) {
     for (std::size_t begin = 0; begin < count; begin += kMaxTerms)
         for (std::size_t start = 0; start < n; start += kChunk)
-            dot_chunk<repeat>(out, a + begin, b + begin, shift, std::min(kMaxTerms, count - begin), accumulate || begin != 0,
-                                start, std::min(kChunk, n - start), q);
+            dot_chunk<repeat>(out, a + begin, b + begin, shift, std::min(kMaxTerms, count - begin),
+                              accumulate || begin != 0, start, std::min(kChunk, n - start), q);
 }
 
 struct alignas(64) Row {
@@ -76,7 +80,8 @@ struct alignas(64) Row {
 };
 
 // (y_i + (q_i - 1)/2) mod q_i for one chunk; BasisConstants::offset takes the shift off again.
-void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t length, const BasisConstants& constants) {
+void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t length,
+                  const BasisConstants& constants) {
     for (std::size_t i = 0; i < constants.from.size(); ++i) {
         const Modulus& q = constants.from[i];
         const Field f(q);
@@ -90,7 +95,8 @@ void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t l
 }
 
 // The sums over i for one destination modulus, one chunk.
-void combine(u64* out, const Row* y, const u64* factors, u64 offset, std::size_t k, std::size_t length, const Modulus& p) {
+void combine(u64* out, const Row* y, const u64* factors, u64 offset, std::size_t k, std::size_t length,
+             const Modulus& p) {
     const Field f(p);
     const Reduction reduction(p);
     const bool few = k <= kFewProducts;
@@ -101,7 +107,8 @@ void combine(u64* out, const Row* y, const u64* factors, u64 offset, std::size_t
             const Word factor = broadcast(factors[i]);
             for (std::size_t v = 0; v < kTile; ++v) sums[v].add_product(load(y[i].values + t + 8 * v), factor);
         }
-        for (std::size_t v = 0; v < kTile; ++v) store(out + t + 8 * v, few ? reduction.few(sums[v], f) : reduction.many(sums[v], f));
+        for (std::size_t v = 0; v < kTile; ++v)
+            store(out + t + 8 * v, few ? reduction.few(sums[v], f) : reduction.many(sums[v], f));
     }
 }
 
@@ -129,7 +136,8 @@ void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisCo
         const std::size_t length = std::min(kChunk, n - start);
         scale_inputs(y.data(), in, start, length, constants);
         for (std::size_t j = 0; j < constants.to.size(); ++j)
-            combine(out[j] + start, y.data(), constants.factor.data() + j * k, constants.offset[j], k, length, constants.to[j]);
+            combine(out[j] + start, y.data(), constants.factor.data() + j * k, constants.offset[j], k, length,
+                    constants.to[j]);
     }
 }
 

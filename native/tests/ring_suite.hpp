@@ -18,7 +18,7 @@ using Call = std::function<void(const Kernels&, u64*)>;
 
 // Runs a kernel on copies of `initial` and compares with the portable result, and that with `definition` if given.
 inline void compare(const std::string& what, const Buffer& initial, const Call& call,
-             const std::function<u64(std::size_t)>& definition = nullptr) {
+                    const std::function<u64(std::size_t)>& definition = nullptr) {
     const std::size_t n = initial.size();
     Buffer expected = pool->take(n), actual = pool->take(n);
     std::copy_n(initial.data(), n, expected.data());
@@ -42,28 +42,38 @@ inline void test_elementwise(std::size_t n, const Modulus& q, int kind_a, int ki
     const std::string where = " n=" + std::to_string(n) + " q=" + std::to_string(q.value) + " kinds " +
                               std::to_string(kind_a) + " " + std::to_string(kind_b);
     const auto name = [&](const char* kernel) { return kernel + where; };
-    compare(name("add"), c, [&](const Kernels& k, u64* out) { k.add(out, a.data(), b.data(), n, q); },
-            [&](std::size_t i) { return (a[i] + b[i]) % q.value; });
-    compare(name("sub"), c, [&](const Kernels& k, u64* out) { k.sub(out, a.data(), b.data(), n, q); },
-            [&](std::size_t i) { return (a[i] + q.value - b[i]) % q.value; });
-    compare(name("neg"), c, [&](const Kernels& k, u64* out) { k.neg(out, a.data(), n, q); },
-            [&](std::size_t i) { return (q.value - a[i]) % q.value; });
-    compare(name("mul"), c, [&](const Kernels& k, u64* out) { k.mul(out, a.data(), b.data(), n, q); },
-            [&](std::size_t i) { return product(a[i], b[i], q); });
-    compare(name("mul in place"), a, [&](const Kernels& k, u64* out) { k.mul(out, out, out, n, q); },
-            [&](std::size_t i) { return product(a[i], a[i], q); });
-    compare(name("mul_add"), c, [&](const Kernels& k, u64* out) { k.mul_add(out, a.data(), b.data(), n, q); },
-            [&](std::size_t i) { return (product(a[i], b[i], q) + c[i]) % q.value; });
+    compare(
+        name("add"), c, [&](const Kernels& k, u64* out) { k.add(out, a.data(), b.data(), n, q); },
+        [&](std::size_t i) { return (a[i] + b[i]) % q.value; });
+    compare(
+        name("sub"), c, [&](const Kernels& k, u64* out) { k.sub(out, a.data(), b.data(), n, q); },
+        [&](std::size_t i) { return (a[i] + q.value - b[i]) % q.value; });
+    compare(
+        name("neg"), c, [&](const Kernels& k, u64* out) { k.neg(out, a.data(), n, q); },
+        [&](std::size_t i) { return (q.value - a[i]) % q.value; });
+    compare(
+        name("mul"), c, [&](const Kernels& k, u64* out) { k.mul(out, a.data(), b.data(), n, q); },
+        [&](std::size_t i) { return product(a[i], b[i], q); });
+    compare(
+        name("mul in place"), a, [&](const Kernels& k, u64* out) { k.mul(out, out, out, n, q); },
+        [&](std::size_t i) { return product(a[i], a[i], q); });
+    compare(
+        name("mul_add"), c, [&](const Kernels& k, u64* out) { k.mul_add(out, a.data(), b.data(), n, q); },
+        [&](std::size_t i) { return (product(a[i], b[i], q) + c[i]) % q.value; });
     for (u64 s : {u64{0}, u64{1}, q.half, q.half + 1, q.value - 1, b[0]}) {
-        compare(name("add_scalar"), c, [&](const Kernels& k, u64* out) { k.add_scalar(out, a.data(), s, n, q); },
-                [&](std::size_t i) { return (a[i] + s) % q.value; });
-        compare(name("mul_scalar"), c, [&](const Kernels& k, u64* out) { k.mul_scalar(out, a.data(), s, n, q); },
-                [&](std::size_t i) { return product(a[i], s, q); });
-        compare(name("mul_scalar_add"), c, [&](const Kernels& k, u64* out) { k.mul_scalar_add(out, a.data(), s, n, q); },
-                [&](std::size_t i) { return (product(a[i], s, q) + c[i]) % q.value; });
-        compare(name("sub_mul_scalar"), c,
-                [&](const Kernels& k, u64* out) { k.sub_mul_scalar(out, a.data(), b.data(), s, n, q); },
-                [&](std::size_t i) { return product((a[i] + q.value - b[i]) % q.value, s, q); });
+        compare(
+            name("add_scalar"), c, [&](const Kernels& k, u64* out) { k.add_scalar(out, a.data(), s, n, q); },
+            [&](std::size_t i) { return (a[i] + s) % q.value; });
+        compare(
+            name("mul_scalar"), c, [&](const Kernels& k, u64* out) { k.mul_scalar(out, a.data(), s, n, q); },
+            [&](std::size_t i) { return product(a[i], s, q); });
+        compare(
+            name("mul_scalar_add"), c, [&](const Kernels& k, u64* out) { k.mul_scalar_add(out, a.data(), s, n, q); },
+            [&](std::size_t i) { return (product(a[i], s, q) + c[i]) % q.value; });
+        compare(
+            name("sub_mul_scalar"), c,
+            [&](const Kernels& k, u64* out) { k.sub_mul_scalar(out, a.data(), b.data(), s, n, q); },
+            [&](std::size_t i) { return product((a[i] + q.value - b[i]) % q.value, s, q); });
     }
 }
 
@@ -71,15 +81,18 @@ inline void test_reductions(std::size_t n, const Modulus& from, const Modulus& t
     Buffer a = pool->take(n), out = pool->take_zero(n);
     fill(a.data(), n, from, kind, 4);
     const std::string where = " from " + std::to_string(from.value) + " to " + std::to_string(to.value);
-    compare("reduce" + where, out, [&](const Kernels& k, u64* o) { k.reduce(o, a.data(), n, from, to); },
-            [&](std::size_t i) { return a[i] % to.value; });
-    compare("reduce_centred" + where, out, [&](const Kernels& k, u64* o) { k.reduce_centred(o, a.data(), n, from, to); },
-            [&](std::size_t i) { return to.from_signed(from.centred(a[i])); });
+    compare(
+        "reduce" + where, out, [&](const Kernels& k, u64* o) { k.reduce(o, a.data(), n, from, to); },
+        [&](std::size_t i) { return a[i] % to.value; });
+    compare(
+        "reduce_centred" + where, out, [&](const Kernels& k, u64* o) { k.reduce_centred(o, a.data(), n, from, to); },
+        [&](std::size_t i) { return to.from_signed(from.centred(a[i])); });
     std::vector<std::int32_t> small(n);
     for (std::size_t i = 0; i < n; ++i)
         small[i] = kind == 0 ? static_cast<std::int32_t>(a[i]) : (i % 2 == 0 ? 2147483647 : -2147483647);
-    compare("lift" + where, out, [&](const Kernels& k, u64* o) { k.lift(o, small.data(), n, to); },
-            [&](std::size_t i) { return to.from_signed(small[i]); });
+    compare(
+        "lift" + where, out, [&](const Kernels& k, u64* o) { k.lift(o, small.data(), n, to); },
+        [&](std::size_t i) { return to.from_signed(small[i]); });
 }
 
 inline void test_dot(std::size_t n, std::size_t count, const Modulus& q, int kind_a, int kind_b) {
@@ -93,25 +106,28 @@ inline void test_dot(std::size_t n, std::size_t count, const Modulus& q, int kin
     }
     Buffer c = pool->take(n);
     fill(c.data(), n, q, kind_b, 1000);
-    const std::string where = " of " + std::to_string(count) + " q=" + std::to_string(q.value) + " n=" + std::to_string(n);
+    const std::string where =
+        " of " + std::to_string(count) + " q=" + std::to_string(q.value) + " n=" + std::to_string(n);
     for (bool accumulate : {false, true}) {
-        compare("dot" + where, c,
-                [&](const Kernels& k, u64* out) { k.dot(out, a_rows.data(), b_rows.data(), count, accumulate, n, q); },
+        compare(
+            "dot" + where, c,
+            [&](const Kernels& k, u64* out) { k.dot(out, a_rows.data(), b_rows.data(), count, accumulate, n, q); },
+            [&](std::size_t i) {
+                u64 sum = accumulate ? c[i] : 0;
+                for (std::size_t d = 0; d < count; ++d) sum = q.add(sum, product(a[d][i], b[d][i], q));
+                return sum;
+            });
+        for (unsigned shift = 0; (std::size_t{1} << shift) <= n && shift < 7; ++shift)
+            compare(
+                "dot_repeated by 2^" + std::to_string(shift) + where, c,
+                [&](const Kernels& k, u64* out) {
+                    k.dot_repeated(out, a_rows.data(), b_rows.data(), shift, count, accumulate, n, q);
+                },
                 [&](std::size_t i) {
                     u64 sum = accumulate ? c[i] : 0;
-                    for (std::size_t d = 0; d < count; ++d) sum = q.add(sum, product(a[d][i], b[d][i], q));
+                    for (std::size_t d = 0; d < count; ++d) sum = q.add(sum, product(a[d][i], b[d][i >> shift], q));
                     return sum;
                 });
-        for (unsigned shift = 0; (std::size_t{1} << shift) <= n && shift < 7; ++shift)
-            compare("dot_repeated by 2^" + std::to_string(shift) + where, c,
-                    [&](const Kernels& k, u64* out) {
-                        k.dot_repeated(out, a_rows.data(), b_rows.data(), shift, count, accumulate, n, q);
-                    },
-                    [&](std::size_t i) {
-                        u64 sum = accumulate ? c[i] : 0;
-                        for (std::size_t d = 0; d < count; ++d) sum = q.add(sum, product(a[d][i], b[d][i >> shift], q));
-                        return sum;
-                    });
     }
 }
 
@@ -126,7 +142,8 @@ inline void test_transforms(unsigned log_n, const Modulus& q) {
             fill(a.data(), n, q, kind, log_n);
             std::copy_n(a.data(), n, expected.data()), std::copy_n(a.data(), n, actual.data());
             portable_table.forward(expected.data()), table.forward(actual.data());
-            const std::string where = std::string(k->name) + " 2^" + std::to_string(log_n) + " q=" + std::to_string(q.value);
+            const std::string where =
+                std::string(k->name) + " 2^" + std::to_string(log_n) + " q=" + std::to_string(q.value);
             check(std::equal(expected.data(), expected.data() + n, actual.data()), "forward " + where);
             std::copy_n(a.data(), n, expected.data()), std::copy_n(a.data(), n, actual.data());
             portable_table.inverse(expected.data()), table.inverse(actual.data());
@@ -142,8 +159,9 @@ inline void test_permute(unsigned log_n) {
     fill(a.data(), n, q, 0, 5);
     for (std::int64_t steps : {0, 1, 2, 3, 4, 5, 6, 7, 100, -3}) {
         const std::vector<std::uint32_t> index = galois_permutation(log_n, galois_rotation(log_n, steps));
-        compare("permute", out, [&](const Kernels& k, u64* o) { k.permute(o, a.data(), index.data(), n); },
-                [&](std::size_t i) { return a[index[i]]; });
+        compare(
+            "permute", out, [&](const Kernels& k, u64* o) { k.permute(o, a.data(), index.data(), n); },
+            [&](std::size_t i) { return a[index[i]]; });
     }
 }
 
@@ -176,7 +194,8 @@ inline u64 definition(const std::vector<Modulus>& from, const std::vector<u64>& 
     return sum;
 }
 
-inline void test_conversion(std::size_t sources, std::size_t targets, std::size_t n, unsigned from_bits, unsigned to_bits, const Kernels& k) {
+inline void test_conversion(std::size_t sources, std::size_t targets, std::size_t n, unsigned from_bits,
+                            unsigned to_bits, const Kernels& k) {
     std::vector<unsigned> sizes(sources, from_bits);
     sizes.insert(sizes.end(), targets, to_bits);
     const std::vector<u64> primes = generate_primes(10, sizes);
@@ -195,20 +214,22 @@ inline void test_conversion(std::size_t sources, std::size_t targets, std::size_
             in_rows.push_back(in[i].data()), scaled_rows.push_back(in_scaled[i].data());
         }
         for (bool is_scaled : {false, true}) {
-            if (is_scaled) scaled.convert(out_rows.data(), scaled_rows.data(), n, k);
-            else plain.convert(out_rows.data(), in_rows.data(), n, k);
+            if (is_scaled)
+                scaled.convert(out_rows.data(), scaled_rows.data(), n, k);
+            else
+                plain.convert(out_rows.data(), in_rows.data(), n, k);
             for (std::size_t t = 0; t < n; t += n > 64 ? 37 : 1) {
                 std::vector<u64> x;
                 for (std::size_t i = 0; i < sources; ++i) x.push_back(in[i][t]);
                 for (std::size_t j = 0; j < targets; ++j)
                     check(out[j][t] == definition(from, x, to[j]),
-                          std::string("conversion ") + k.name + " " + std::to_string(sources) + " to " + std::to_string(targets) +
-                              " bits " + std::to_string(from_bits) + " " + std::to_string(to_bits) + " kind " + std::to_string(kind));
+                          std::string("conversion ") + k.name + " " + std::to_string(sources) + " to " +
+                              std::to_string(targets) + " bits " + std::to_string(from_bits) + " " +
+                              std::to_string(to_bits) + " kind " + std::to_string(kind));
             }
         }
     }
 }
-
 
 // Words that straddle the limit of acceptance, where rejection and order matter.
 inline void test_uniform(const Modulus& q) {
@@ -243,7 +264,8 @@ inline void run_suite(std::vector<const Kernels*> tables) {
         for (std::size_t n : {1U, 4U, 16U, 1024U}) test_dot(n, 5, q, 0, 0);
     }
     for (unsigned log_n = 1; log_n <= 14; ++log_n)
-        for (unsigned bits : {log_n + 8, 30U, 37U, 45U, 49U, 50U}) test_transforms(log_n, Modulus(generate_primes(log_n, {bits})[0]));
+        for (unsigned bits : {log_n + 8, 30U, 37U, 45U, 49U, 50U})
+            test_transforms(log_n, Modulus(generate_primes(log_n, {bits})[0]));
     test_transforms(15, Modulus(generate_primes(15, {50})[0]));
     test_transforms(16, Modulus(generate_primes(16, {50})[0]));
     test_transforms(17, Modulus(generate_primes(17, {50})[0]));

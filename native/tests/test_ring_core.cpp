@@ -30,7 +30,8 @@ void test_arithmetic(u64 prime) {
         check(q.add(a, q.neg(a)) == 0 && q.neg(a) < prime, "neg" + where);
         if (a != 0) check(q.mul(a, q.invert(a)) == 1, "invert" + where);
         check(q.from_signed(q.centred(a)) == a, "centred" + where);
-        check(q.centred(a) <= static_cast<std::int64_t>(q.half) && -q.centred(a) <= static_cast<std::int64_t>(q.half), "range of centred" + where);
+        check(q.centred(a) <= static_cast<std::int64_t>(q.half) && -q.centred(a) <= static_cast<std::int64_t>(q.half),
+              "range of centred" + where);
     }
     for (int i = 0; i < 200; ++i) {
         const u64 high = i == 0 ? ~u64{0} : prng.next(), low = i == 0 ? ~u64{0} : prng.next();
@@ -38,7 +39,8 @@ void test_arithmetic(u64 prime) {
         check(q.reduce(low) == low % prime, "reduce" + where);
         check(q.reduce_wide(wide) == static_cast<u64>(wide % prime), "reduce_wide" + where);
     }
-    check(q.from_signed(std::numeric_limits<std::int64_t>::min()) == q.neg((u64{1} << 63) % prime), "from_signed of the least integer" + where);
+    check(q.from_signed(std::numeric_limits<std::int64_t>::min()) == q.neg((u64{1} << 63) % prime),
+          "from_signed of the least integer" + where);
     test::check_throws([&] { (void)q.invert(0); }, "inverse of zero");
 }
 
@@ -54,8 +56,10 @@ void test_primes() {
     for (unsigned log_n : {3U, 13U, 16U}) {
         const std::vector<u64> primes = generate_primes(log_n, {50, 40, 40, 40, 40, 50, 45});
         check(std::set<u64>(primes.begin(), primes.end()).size() == primes.size(), "distinct primes");
-        for (u64 prime : primes) check(is_prime(prime) && prime % (u64{2} << log_n) == 1 && prime < u64{1} << 50, "a prime for the ring");
-        check(primes[1] > u64{1} << 40 && primes[2] < u64{1} << 40 && primes[3] > primes[1] && primes[4] < primes[2], "alternating around 2^40");
+        for (u64 prime : primes)
+            check(is_prime(prime) && prime % (u64{2} << log_n) == 1 && prime < u64{1} << 50, "a prime for the ring");
+        check(primes[1] > u64{1} << 40 && primes[2] < u64{1} << 40 && primes[3] > primes[1] && primes[4] < primes[2],
+              "alternating around 2^40");
         const Modulus q(primes[0]);
         const u64 root = primitive_root(q, log_n + 1);
         check(q.pow(root, u64{1} << log_n) == q.value - 1, "primitive root");
@@ -134,7 +138,9 @@ void test_threads(unsigned threads) {
 }  // namespace
 
 int main() {
-    for (u64 prime : {u64{3}, u64{5}, u64{7}, u64{97}, u64{65537}, u64{1073741789}, u64{562949953421231}, u64{1125899906842597}}) test_arithmetic(prime);
+    for (u64 prime :
+         {u64{3}, u64{5}, u64{7}, u64{97}, u64{65537}, u64{1073741789}, u64{562949953421231}, u64{1125899906842597}})
+        test_arithmetic(prime);
     test_primes();
     test_buffers();
     for (unsigned threads : {1U, 2U, 5U}) test_threads(threads);

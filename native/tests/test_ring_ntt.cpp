@@ -19,7 +19,8 @@ void test_values(unsigned log_n, unsigned bits, Path path) {
     const Modulus q(generate_primes(log_n, {bits})[0]);
     const NttTable table(log_n, q, path);
     const std::size_t n = table.size();
-    const std::string where = std::string(kernels(path).name) + " n=2^" + std::to_string(log_n) + " q=" + std::to_string(q.value);
+    const std::string where =
+        std::string(kernels(path).name) + " n=2^" + std::to_string(log_n) + " q=" + std::to_string(q.value);
     Buffer a = pool->take(n);
     Buffer values = pool->take(n);
     for (int kind = 0; kind < test::kKinds; ++kind) {
@@ -35,8 +36,7 @@ void test_values(unsigned log_n, unsigned bits, Path path) {
         check(std::equal(a.data(), a.data() + n, values.data()), "inverse(forward) " + where);
         table.forward(values.data());
         table.inverse_scaled(values.data(), 12345 % q.value);
-        for (std::size_t i = 0; i < n; ++i)
-            check(values[i] == q.mul(a[i], 12345 % q.value), "inverse_scaled " + where);
+        for (std::size_t i = 0; i < n; ++i) check(values[i] == q.mul(a[i], 12345 % q.value), "inverse_scaled " + where);
     }
 }
 
@@ -77,7 +77,8 @@ void test_subring(Path path) {
         for (std::size_t i = 0; i < n; ++i)
             check(full[i] == small[i >> (log_n - log_m)], std::string("subring values ") + kernels(path).name);
         table.inverse_small(small.data(), log_m);
-        check(std::equal(back.data(), back.data() + m, small.data()), std::string("subring inverse ") + kernels(path).name);
+        check(std::equal(back.data(), back.data() + m, small.data()),
+              std::string("subring inverse ") + kernels(path).name);
     }
 }
 

@@ -40,7 +40,8 @@ void test_separation() {
     std::map<u64, int> seen;
     for (unsigned char seed : {0, 1})
         for (std::uint32_t label : {0U, 1U, 1U << 31})
-            for (u64 index : {u64{0}, u64{1}, u64{1} << 32, u64{1} << 63}) ++seen[Prng(test::fixed_seed(seed), label, index, k).next()];
+            for (u64 index : {u64{0}, u64{1}, u64{1} << 32, u64{1} << 63})
+                ++seen[Prng(test::fixed_seed(seed), label, index, k).next()];
     check(seen.size() == 24, "streams of different seed, label or index differ");
     check(random_seed() != random_seed(), "two system seeds differ");
 }
@@ -64,8 +65,8 @@ void test_paths(const Kernels& k) {
 
 // Pearson's statistic against expected probabilities; with `degrees` of freedom it exceeds the bound below with a
 // probability of about 1e-9, and the seeds are fixed.
-void check_distribution(const std::map<std::int64_t, std::size_t>& counts, const std::map<std::int64_t, double>& expected,
-                        std::size_t n, const std::string& what) {
+void check_distribution(const std::map<std::int64_t, std::size_t>& counts,
+                        const std::map<std::int64_t, double>& expected, std::size_t n, const std::string& what) {
     double statistic = 0;
     double degrees = -1;
     std::size_t seen = 0;

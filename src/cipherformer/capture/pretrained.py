@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cipherformer.errors import ModelError
+from cipherformer.errors import DataError, ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def from_folder(folder: Path, *, tokens: int) -> Loaded:
         cls = getattr(transformers, names[0])
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         config._attn_implementation = "eager"
+        config.use_cache = False  # a key-value cache starts empty, which no graph can hold
         weights = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
         if weights:
             module = cls.from_pretrained(folder, config=config, local_files_only=True)
@@ -130,3 +133,19 @@ class _Tensors(nn.Module):
         out = self.model(**{self._argument: x}, return_dict=True)
         result: Tensor = out.logits if "logits" in out else out.last_hidden_state
         return result
+
+
+def embedded(loaded: Loaded, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rows of a text model's public embedding table, as its client looks them up: [n, L] -> [n, L, width].
+
+    Raises:
+        DataError: a token outside the vocabulary, or a model that does not take tokens.
+    """
+    model = loaded.module.model if isinstance(loaded.module, _Tensors) else None
+    if model is None or model.main_input_name != "input_ids":
+        raise DataError("tokens for a model that does not take text", where=loaded.name)
+    table = model.get_input_embeddings().weight
+    if tokens.min() < 0 or tokens.max() >= len(table):
+        raise DataError(f"a token outside the vocabulary of {len(table)}", where=loaded.name)
+    with torch.no_grad():
+        return model.get_input_embeddings()(torch.from_numpy(tokens)).double().numpy()

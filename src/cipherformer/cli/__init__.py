@@ -7,6 +7,7 @@ import click
 from cipherformer import __version__
 from cipherformer.cli import build, client, server, show
 from cipherformer.cli import demo as demo_command
+from cipherformer.cli import emulate as emulate_command
 from cipherformer.cli.output import ErrorGroup
 
 
@@ -20,6 +21,7 @@ def main() -> None:
     \b
     cipherformer demo                        the whole story on one page, in minutes
     cipherformer check MODEL                 what stands in the way of a model of yours
+    cipherformer emulate MODEL --data FILE   its fixed-point form on shares: accuracy and truncations
     cipherformer compile MODEL -o plan ...   a plan: everything decided, nothing encrypted yet
     cipherformer keygen plan -o keys         on the client: the secret key stays in keys/
     cipherformer serve plan --listen ADDR    on the server: it never sees a secret key
@@ -31,6 +33,7 @@ for _command in (
     demo_command.demo,
     build.check,
     build.compile_,
+    emulate_command.emulate,
     client.keygen,
     server.serve,
     client.query,

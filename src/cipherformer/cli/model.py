@@ -105,17 +105,23 @@ def read_samples(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[dict
     Raises:
         DataError: if the file does not fit the model.
     """
-    arrays = read_arrays(path)
+    return split_samples(read_arrays(path), shapes, str(path))
+
+
+def split_samples(
+    arrays: Mapping[str, NDArray[np.float64]], shapes: Mapping[str, tuple[int, ...]], where: str
+) -> list[dict[str, NDArray[np.float64]]]:
+    """The samples in arrays [n, *shape[1:]]; see `read_samples`."""
     if len(arrays) == 1 and len(shapes) == 1:
         arrays = dict(zip(shapes, arrays.values(), strict=True))
     if set(arrays) != set(shapes):
         why = f"the model takes {', '.join(shapes)}; the file has {', '.join(arrays) or 'nothing'}"
         raise DataError(
-            "not one array for each input", where=str(path), why=why, fix="save them with numpy.savez"
+            "not one array for each input", where=where, why=why, fix="save them with numpy.savez"
         )
-    parts = {name: _split(arrays[name], shape, str(path)) for name, shape in shapes.items()}
+    parts = {name: _split(arrays[name], shape, where) for name, shape in shapes.items()}
     if len({len(part) for part in parts.values()}) != 1:
-        raise DataError("not the same number of samples for each input", where=str(path))
+        raise DataError("not the same number of samples for each input", where=where)
     return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
 

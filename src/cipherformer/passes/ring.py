@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cipherformer.errors import ModelError
 from cipherformer.graph import Graph, Node
-from cipherformer.graph.rewrite import GraphBuilder, rebuilt
+from cipherformer.graph.rewrite import GraphBuilder, rebuilt, replace_nodes
 from cipherformer.ops import OPS, Composite
 from cipherformer.ops import ring_functions as functions
 from cipherformer.ops.ring_published import SETS
@@ -71,7 +71,7 @@ def to_ring(graph: Graph, samples: Samples, *, method: str = "ring", margin: flo
         names_of_sets = ", ".join(f"ring.{name}" for name in SETS)
         raise ModelError(f"no set of functions is called {method}", fix=f"take ring, {names_of_sets}")
     lowered = lower(binary_masks(fold(graph)), target=method)
-    reference = calibrate(lowered, samples, margin=margin)
+    reference = bounded_scores(calibrate(lowered, samples, margin=margin))
     approximated, names = approximate_ring(reference, method)
     return RingGraph(calibrate(approximated, samples, margin=margin), reference, names)
 
@@ -119,6 +119,29 @@ def _masked_softmax(build: GraphBuilder, node: Node, scores: str, mask: NDArray[
         scores = build.emit("expand", scores, shape=shape)
     binary = build.constant(kept.astype(np.float64))
     return build.emit_named(node.name, "softmax", (scores, binary), dict(node.attrs))
+
+
+def bounded_scores(graph: Graph) -> Graph:
+    """The calibrated graph with 0 as the upper end of x - largest(x): a margin would break what must hold."""
+    nodes = graph.by_name()
+
+    def operands(node: Node) -> list[Node]:
+        return [nodes[name] for name in node.inputs]
+
+    changed = []
+    for node in graph.nodes:
+        masks: list[NDArray[Any]] = []
+        difference = node
+        if node.op == "mul" and node.inputs[1] in graph.constants:
+            difference, masks = operands(node)[0], [graph.constants[node.inputs[1]]]
+        if difference.op != "sub" or node.type.low is None:
+            continue
+        x, top = operands(difference)
+        hidden = [graph.constants[name] for name in top.inputs[1:]] if top.op == "largest" else []
+        same = len(hidden) == len(masks) and all(map(np.array_equal, hidden, masks))
+        if top.op == "largest" and top.inputs[0] == x.name and same:
+            changed.append(node.with_(type=node.type.with_range(min(node.type.low, 0.0), 0.0)))
+    return replace_nodes(graph, changed)
 
 
 def approximate_ring(graph: Graph, target: str = "ring") -> tuple[Graph, dict[str, str]]:

@@ -1,0 +1,238 @@
+"""A model's private computation in a ring, emulated in plaintext and compared with float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import exp
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.backends import fixed
+from cipherformer.errors import DataError
+from cipherformer.graph import Graph
+from cipherformer.graph.evaluate import evaluate
+from cipherformer.passes.ring import RingGraph, to_ring
+from cipherformer.passes.truncate import POLICIES, Placement, place
+from cipherformer.targets.ring import RingTarget
+
+Sample = Mapping[str, NDArray[Any]]
+Floats = NDArray[np.float64]
+
+NEAR_BITS = 2
+"""A value is near the ring's bound if it has fewer bits of headroom."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerError:
+    """How far a layer's values are from float64, over all samples.
+
+    Args:
+        origin: module path.
+        largest: absolute error.
+        relative: root mean square of the errors over that of the values, of the layer's worst value.
+        value: the value that it is of.
+    """
+
+    origin: str
+    largest: float
+    relative: float
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCost:
+    """What one policy truncates."""
+
+    policy: str
+    truncations: int
+    elements: int
+    compared: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emulation:
+    """What an emulated run showed.
+
+    Args:
+        target: the ring.
+        policy: of the run.
+        samples: inputs that were run.
+        largest_error: of the outputs, against float64.
+        rms_error: likewise.
+        top1_agreement: part of rows whose largest entry is the same one.
+        layers: in order of execution.
+        near: origins and names of values near the ring's bound, with their headroom in bits.
+        overflows: values that left the ring.
+        policies: costs of all policies.
+        carriers: operations by the arithmetic that they needed.
+        accuracy: with labels: (float64, emulated), part of labels hit.
+        perplexity: with labels: (float64, emulated), exp of the mean negative log likelihood.
+    """
+
+    target: RingTarget
+    policy: str
+    samples: int
+    largest_error: float
+    rms_error: float
+    top1_agreement: float
+    layers: tuple[LayerError, ...]
+    near: tuple[tuple[str, str, int], ...]
+    overflows: tuple[str, ...]
+    policies: tuple[PolicyCost, ...]
+    carriers: Mapping[str, int]
+    accuracy: tuple[float, float] | None = None
+    perplexity: tuple[float, float] | None = None
+
+
+def emulate(
+    graph: Graph,
+    samples: Sequence[Sample],
+    target: RingTarget,
+    *,
+    policy: str = "hoisted",
+    method: str = "ring",
+    labels: NDArray[np.int64] | None = None,
+    calibration: Sequence[Sample] | None = None,
+    seed: int = 0,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Emulation:
+    """Lower, place and run a captured graph; compare with float64.
+
+    Args:
+        graph: captured.
+        samples: inputs to run.
+        target: the ring.
+        policy: of truncation, see `passes.truncate`.
+        method: functions, see `passes.ring.to_ring`.
+        labels: int [n] or [n, L]: the right entry of the first output's last axis, or the next tokens; those
+            below 0 are left out.
+        calibration: inputs that ranges are taken from; `samples` by default.
+        seed: of probabilistic truncation.
+        on_step: called with (nodes done, nodes in all).
+
+    Raises:
+        ModelError, LimitError: as the passes do.
+        DataError: no samples, or labels that do not fit.
+    """
+    if not samples:
+        raise DataError("no inputs to run", fix="give at least one")
+    ring = to_ring(graph, calibration or samples, method=method)
+    placements = {name: place(ring.graph, target, name) for name in POLICIES}
+    placement = placements[policy]
+    books = _Books(ring, placement)
+    total, done = len(samples) * len(placement.graph.nodes), 0
+
+    def step(_: object) -> None:
+        nonlocal done
+        done += 1
+        if on_step:
+            on_step(done, total)
+
+    for i, sample in enumerate(samples):
+        wanted = evaluate(ring.reference, sample, keep=True)
+        got = fixed.run(placement, sample, keep=True, seed=seed + i, on_node=step)
+        books.add(wanted, got)
+    costs = tuple(
+        PolicyCost(name, p.truncations, p.truncated_elements, p.compared_elements)
+        for name, p in placements.items()
+    )
+    return books.close(costs, policy, labels)
+
+
+@dataclass(slots=True)
+class _Books:
+    """Sums over samples."""
+
+    ring: RingGraph
+    placement: Placement
+    outputs: list[tuple[Floats, Floats]] = field(default_factory=list)
+    errors: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    headroom: dict[str, int] = field(default_factory=dict)
+    overflows: list[str] = field(default_factory=list)
+    carriers: dict[str, int] = field(default_factory=dict)
+
+    def add(self, wanted: Mapping[str, Floats], got: fixed.Result) -> None:
+        """One sample."""
+        for node in self.ring.reference.nodes:
+            here = self._stands_for(node.name)
+            if not node.type.secret or here not in got.values:
+                continue
+            difference = np.abs(got.values[here] - wanted[node.name])
+            largest, squares, norm = self.errors.get(node.name, (0.0, 0.0, 0.0))
+            self.errors[node.name] = (
+                max(largest, float(difference.max())),
+                squares + float((difference**2).sum()),
+                norm + float((wanted[node.name] ** 2).sum()),
+            )
+        for name, bits in got.headroom.items():
+            self.headroom[name] = min(bits, self.headroom.get(name, bits))
+        for name, count in got.carriers.items():
+            self.carriers[name] = self.carriers.get(name, 0) + count
+        self.overflows += got.overflows
+        output = self.ring.reference.outputs[0]
+        self.outputs.append((wanted[output], got.values[self.placement.graph.outputs[0]]))
+
+    def _stands_for(self, name: str) -> str:
+        return self.placement.names.get(self.ring.names.get(name, ""), "")
+
+    def close(
+        self, costs: tuple[PolicyCost, ...], policy: str, labels: NDArray[np.int64] | None
+    ) -> Emulation:
+        """The finished record."""
+        float_out, ring_out = (np.concatenate(parts) for parts in zip(*self.outputs, strict=True))
+        error = np.abs(float_out - ring_out)
+        best = [out.argmax(axis=-1) for out in (float_out, ring_out)]
+        scores = [score(out, labels) for out in (float_out, ring_out)] if labels is not None else []
+        nodes = self.placement.graph.by_name()
+        near = [
+            (nodes[name].origin, name, bits)
+            for name, bits in sorted(self.headroom.items(), key=lambda item: item[1])
+            if bits < NEAR_BITS
+        ]
+        return Emulation(
+            target=self.placement.target,
+            policy=policy,
+            samples=len(self.outputs),
+            largest_error=float(error.max()),
+            rms_error=float(np.sqrt((error**2).mean())),
+            top1_agreement=float((best[0] == best[1]).mean()),
+            layers=self._layers(),
+            near=tuple(near),
+            overflows=tuple(self.overflows),
+            policies=costs,
+            carriers=dict(self.carriers),
+            accuracy=(scores[0][0], scores[1][0]) if scores else None,
+            perplexity=(scores[0][1], scores[1][1]) if scores else None,
+        )
+
+    def _layers(self) -> tuple[LayerError, ...]:
+        worst: dict[str, LayerError] = {}
+        for node in self.ring.reference.nodes:
+            if node.name in self.errors:
+                largest, squares, norm = self.errors[node.name]
+                here = LayerError(node.origin, largest, (squares / norm) ** 0.5 if norm else 0.0, node.name)
+                before = worst.get(node.origin)
+                if before is None or here.relative > before.relative:
+                    worst[node.origin] = here
+        return tuple(worst.values())
+
+
+def score(outputs: Floats, labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Accuracy, and exp of the mean negative log likelihood, of logits [n, ..., classes] for labels [n, ...].
+
+    Raises:
+        DataError: shapes that do not fit.
+    """
+    if outputs.shape[:-1] != labels.shape:
+        raise DataError(
+            f"labels of shape {list(labels.shape)}", why=f"the outputs have shape {list(outputs.shape)}"
+        )
+    counted = labels >= 0
+    logits, right = outputs[counted], labels[counted]
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    likelihood = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    loss = -np.take_along_axis(likelihood, right[:, None], axis=-1).mean()
+    return float((logits.argmax(axis=-1) == right).mean()), exp(float(loss))

@@ -1,5 +1,6 @@
 #include "ckks/linear_transform.hpp"
 
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -40,13 +41,19 @@ LinearTransform LinearTransform::create(const ContextPtr& context, const std::ve
         babies.insert(baby);
     }
     LinearTransform out{context, level, scale, {babies.begin(), babies.end()}, {}};
-    std::vector<std::complex<double>> rotated(period);
+    std::vector<Plaintext> encoded(rotations.size());
+    context->parallel(rotations.size(), [&](std::size_t row) {
+        const std::size_t steps = normalised_steps(*context, rotations[row]);
+        const std::size_t giant = steps - steps % baby_step;
+        std::vector<std::complex<double>> rotated(period);
+        for (std::size_t i = 0; i < period; ++i) rotated[(i + giant) % period] = diagonals[row * period + i];
+        encoded[row] = encode(context, rotated, level, scale, true);
+    });
     for (const auto& [giant, members] : rows) {
         Group& group = out.groups.emplace_back(Group{giant, {}});
         for (const auto& [baby, row] : members) {
-            for (std::size_t i = 0; i < period; ++i) rotated[(i + giant) % period] = diagonals[row * period + i];
             const auto position = static_cast<std::size_t>(std::distance(babies.begin(), babies.find(baby)));
-            group.terms.push_back({position, encode(context, rotated, level, scale, true)});
+            group.terms.push_back({position, std::move(encoded[row])});
         }
     }
     return out;

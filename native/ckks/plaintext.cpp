@@ -9,6 +9,7 @@ namespace cipherformer {
 namespace {
 
 constexpr double kMagic = 0x1.8p52;  // x + kMagic has ulp 1 for |x| <= 2^51, so it rounds x to an integer
+constexpr std::size_t kWorthATask = 2048;  // coefficients; fewer take less time than waking a thread
 constexpr double kFastLimit = 0x1p51;
 constexpr double kLargest = 0x1p100;
 constexpr double kLargestSlot = 0x1p900;  // sums over all slots stay finite
@@ -87,7 +88,7 @@ Plaintext encode_parts(const ContextPtr& context, Reals& re, Reals& im, std::siz
     check_size(*context, largest, level, scale);
 
     Poly poly(context->pool(), extended ? context->qp_limbs(level) : level + 1, width);
-    context->parallel(poly.limbs(), [&](std::size_t j) {
+    const auto fill = [&](std::size_t j) {
         const std::size_t i = context->index(level, j);
         const Modulus& q = context->modulus(i);
         u64* out = poly.limb(j);
@@ -96,7 +97,11 @@ Plaintext encode_parts(const ContextPtr& context, Reals& re, Reals& im, std::siz
         else
             for (std::size_t k = 0; k < width; ++k) out[k] = residue_of_integer(std::nearbyint(coefficients[k]), q);
         context->ntt(i).forward_small(out, log_width);
-    });
+    };
+    if (width < kWorthATask)
+        for (std::size_t j = 0; j < poly.limbs(); ++j) fill(j);
+    else
+        context->parallel(poly.limbs(), fill);
     return {context, std::make_shared<const Poly>(std::move(poly)), level, scale, width / 2, extended};
 }
 

@@ -280,11 +280,17 @@ def test_a_damaged_query_is_refused(run_server, connect) -> None:
 
 
 def test_one_query_at_a_time_and_a_full_queue_says_busy(run_server, connect) -> None:
-    address, _ = run_server(step_s=0.2, queue=0)
-    with connect(address) as first, connect(address) as second:
+    address, _ = run_server(step_s=0.3, queue=0)
+    computing = threading.Event()
+
+    def watch(phase: str, done: int, total: int) -> None:
+        if phase == "computing":
+            computing.set()
+
+    with connect(address, on_progress=watch) as first, connect(address) as second:
         waiting = threading.Thread(target=answers, args=(first,))
         waiting.start()
-        time.sleep(0.2)
+        assert computing.wait(5)
         with pytest.raises(RefusedError, match="busy") as caught:
             second.ask(X)
         assert caught.value.code == "busy" and not caught.value.fatal

@@ -41,7 +41,7 @@ def test_a_frozen_server_is_noticed_by_its_silence(folder, run_process, connect)
 
     address = f"unix:{folder / 'socket'}"
     process = run_process(address, "--steps", "600", "--step-s", "0.05")
-    with connect(Address.parse(address), silence_s=1.0) as client:
+    with connect(Address.parse(address), silence_s=2.0) as client:
         timer = threading.Timer(0.3, process.send_signal, (signal.SIGSTOP,))
         timer.start()
         start = time.monotonic()
@@ -52,8 +52,8 @@ def test_a_frozen_server_is_noticed_by_its_silence(folder, run_process, connect)
 
 def test_a_slow_server_is_not_taken_for_dead(folder, run_process, connect) -> None:
     address = f"unix:{folder / 'socket'}"
-    run_process(address, "--steps", "1", "--step-s", "2.5")
-    with connect(Address.parse(address), silence_s=1.0) as client:
+    run_process(address, "--steps", "1", "--step-s", "4")
+    with connect(Address.parse(address), silence_s=2.0) as client:
         answers(client)
 
 

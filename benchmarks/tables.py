@@ -1,7 +1,8 @@
 """Makes the docs' tables from record files: `python -m benchmarks.tables RECORDS.json... [--into FILE.md]`.
 
 Without `--into` the tables are printed. With it each replaces the text between the lines
-`<!-- table: NAME -->` and `<!-- end -->` of the file, where NAME is the suite, or `demo`.
+`<!-- table: NAME -->` and `<!-- end -->` of the file, where NAME is the suite, or `demo`. A second word keeps
+only the cases that contain it: `<!-- table: engine n15 -->`.
 """
 
 from __future__ import annotations
@@ -17,25 +18,20 @@ from cipherformer.report.compare import suite_table
 from cipherformer.report.schema import BenchmarkRecord, DemoRecord, read
 from cipherformer.report.table import breakdown_table, demo_table
 
+BLOCK = re.compile(r"<!-- table: (\w+) ?(\S*) -->\n.*?<!-- end -->", re.DOTALL)
 
-def tables(paths: Sequence[Path]) -> dict[str, str]:
-    """Markdown by the name of the block: one table a suite, two for a demonstration."""
-    out: dict[str, str] = {}
-    measured: list[BenchmarkRecord] = []
-    for path in paths:
-        content = read(path)
-        if isinstance(content, DemoRecord):
-            parts = (demo_table(content), breakdown_table(content.breakdown))
-            where = provenance(content.date, content.machine)
-            out["demo"] = "\n".join([*(part.to_markdown() for part in parts), where])
-        else:
-            measured += content
-    for suite in dict.fromkeys(record.suite for record in measured):
-        rows = [record for record in measured if record.suite == suite]
-        versions = ", ".join(dict.fromkeys(f"{r.subject} {r.version}" for r in rows))
-        places = dict.fromkeys(provenance(r.date, r.machine) for r in rows)
-        out[suite] = suite_table(suite, rows).to_markdown() + f"\n{versions}. " + " ".join(places)
-    return out
+
+def demo(record: DemoRecord) -> str:
+    """Figures and breakdown of a demonstration."""
+    parts = (demo_table(record), breakdown_table(record.breakdown))
+    return "\n".join([*(part.to_markdown() for part in parts), provenance(record.date, record.machine)])
+
+
+def suite(name: str, records: Sequence[BenchmarkRecord]) -> str:
+    """A suite's table, the versions, and where and when it was measured."""
+    versions = ", ".join(dict.fromkeys(f"{r.subject} {r.version}" for r in records))
+    places = dict.fromkeys(provenance(r.date, r.machine) for r in records)
+    return suite_table(name, records).to_markdown() + f"\n{versions}. " + " ".join(places)
 
 
 def provenance(date: str, machine: Mapping[str, Any]) -> str:
@@ -45,10 +41,12 @@ def provenance(date: str, machine: Mapping[str, Any]) -> str:
     return f"Measured {date} on {where}.\n"
 
 
-def replace(text: str, name: str, body: str) -> str:
-    """The document with a block replaced; unchanged if it has none of that name."""
-    pattern = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    return pattern.sub(lambda match: match[1] + body + match[2], text)
+def filled(block: re.Match[str], body: str | None) -> str:
+    """The block with a new body, or as it was where there is none."""
+    if body is None:
+        return block[0]
+    first, last = block[0].splitlines()[0], block[0].splitlines()[-1]
+    return f"{first}\n{body}{last}"
 
 
 def main() -> None:
@@ -56,13 +54,27 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--into", type=Path, action="append", help="a Markdown file to update")
     options = parser.parse_args()
-    made = tables(options.files)
+    demos: list[DemoRecord] = []
+    measured: list[BenchmarkRecord] = []
+    for content in map(read, options.files):
+        if isinstance(content, DemoRecord):
+            demos.append(content)
+        else:
+            measured += content
+
+    def made(name: str, part: str) -> str | None:
+        if name == "demo":
+            return demo(demos[-1]) if demos else None
+        rows = [r for r in measured if r.suite == name and part in r.case]
+        return suite(name, rows) if rows else None
+
     if options.into is None:
-        sys.stdout.write("\n".join(made.values()))
+        names = dict.fromkeys([*(r.suite for r in measured), *(["demo"] if demos else [])])
+        sys.stdout.write("\n".join(made(name, "") or "" for name in names))
     for path in options.into or ():
-        text = path.read_text()
-        for name, body in made.items():
-            text = replace(text, name, body)
+        text = BLOCK.sub(
+            lambda m: m[1] + (made(m[2], m[3]) or m[0][len(m[1]) : -len(m[4])]) + m[4], path.read_text()
+        )
         path.write_text(text)
 
 

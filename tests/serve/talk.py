@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Callable
 
 import numpy as np
 from fake_backend import facts
@@ -17,6 +19,14 @@ X = np.array([1.0, 2.0, 3.0, 4.0])
 
 def answers(client: Client) -> None:
     np.testing.assert_array_equal(client.ask(X).output, 2 * X)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Waits for something that the server does on its own time, such as writing its log."""
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def dial(address: Address) -> socket.socket:

@@ -72,10 +72,8 @@ def main() -> None:
         names = dict.fromkeys([*(r.suite for r in measured), *(["demo"] if demos else [])])
         sys.stdout.write("\n".join(made(name, "") or "" for name in names))
     for path in options.into or ():
-        text = BLOCK.sub(
-            lambda m: m[1] + (made(m[2], m[3]) or m[0][len(m[1]) : -len(m[4])]) + m[4], path.read_text()
-        )
-        path.write_text(text)
+        text = path.read_text()
+        path.write_text(BLOCK.sub(lambda block: filled(block, made(block[1], block[2])), text))
 
 
 if __name__ == "__main__":

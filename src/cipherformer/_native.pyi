@@ -1,13 +1,10 @@
 """Leveled RNS-CKKS: the engine of cipherformer (native code).
 
 Conventions. `slots` = N/2 complex numbers are in a plaintext or ciphertext. A *level* is the number of
-rescales that are
-left: level l has the residues modulo q_0 ... q_l. A *scale* is the factor between values and integers; it
-is a float that
-each object carries. Every failure is a ValueError that says what, why and what to do; a wrong dtype is a
-TypeError. Objects
-never change once made (KeySet excepted), may be used from many threads, and heavy calls release the
-interpreter lock.
+rescales that are left: level l has the residues modulo q_0 ... q_l. A *scale* is the factor between values
+and integers; it is a float that each object carries. Every failure is a ValueError that says what, why and
+what to do; a wrong dtype is a TypeError. Objects never change once made (KeySet excepted), may be used from
+many threads, and heavy calls release the interpreter lock.
 """
 
 from collections.abc import Sequence
@@ -24,8 +21,7 @@ def max_log_qp(log_n: int, hamming_weight: int = 0) -> int:
     """Largest log2(Q P) with 128-bit classical security, 0 where the table has no row.
 
     hamming_weight 0 is a uniform ternary secret; 192 and above a sparse one (N = 2^15 and 2^16 only).
-    Source: Homomorphic
-    Encryption Security Guidelines (eprint 2024/463) and the 2018 standard.
+    Source: Homomorphic Encryption Security Guidelines (eprint 2024/463) and the 2018 standard.
     """
 
 def generate_primes(log_n: int, bits: Sequence[int]) -> list[int]:
@@ -41,8 +37,8 @@ class Parameters:
     Args:
         log_n: log2 of the ring dimension N: 10 to 17 (insecure: from 3).
         moduli: q_0 ... q_L, distinct primes = 1 mod 2N of at most 50 bits; the last is divided out first.
-        special_moduli: the factors of P, of the same form. P must not be smaller than any digit; 2^8
-            above it is best.
+        special_moduli: the factors of P, of the same form. P must not be smaller than any digit
+            (to a tenth of a bit); 2^8 above it is best.
         digit_size: limbs per key-switching digit (alpha); dnum = ceil(len(moduli) / digit_size).
         hamming_weight: non-zero coefficients of the secret; 0 is uniform ternary.
         insecure: allow sets beyond the 128-bit table. For tests only.
@@ -268,11 +264,9 @@ class Evaluator:
     """Arithmetic without the secret key.
 
     Binary operations drop the operand of the higher level. Addition needs scales that agree to a relative
-    2^-30.
-    Multiplication multiplies scales and does not rescale unless `rescale=True`, which is cheaper than a
-    call of its own
-    after a key switch. ValueError: other parameters, scales, levels, a missing key, a scale that reaches
-    the modulus.
+    2^-30. Multiplication multiplies scales and does not rescale unless `rescale=True`, which is cheaper
+    than a call of its own after a key switch. ValueError: other parameters, scales, levels, a missing
+    key, a scale that reaches the modulus.
     """
 
     def __init__(self, context: Context, keys: KeySet) -> None: ...

@@ -1,4 +1,4 @@
-// Times of the ring kernels on one thread, in processor time (so that other programs disturb less), best of several.
+// Times of the ring kernels on one thread, in processor time (so that other programs disturb less).
 // With each: what memory traffic or arithmetic alone would cost, to tell what bounds a kernel.
 #include <algorithm>
 #include <cstdio>
@@ -21,16 +21,18 @@ double processor_seconds() {
     return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-// Microseconds of one call: the best of repetitions over about a quarter of a second.
+// Microseconds of one call: the median of groups of four over about a quarter of a second.
 double microseconds(const std::function<void()>& call) {
-    double best = 1e9;
+    std::vector<double> times;
     const double begin = processor_seconds();
-    for (int repetition = 0; repetition < 8 || processor_seconds() - begin < 0.25; ++repetition) {
+    while (times.size() < 9 || processor_seconds() - begin < 0.25) {
         const double start = processor_seconds();
         for (int i = 0; i < 4; ++i) call();
-        best = std::min(best, (processor_seconds() - start) / 4);
+        times.push_back((processor_seconds() - start) / 4);
     }
-    return best * 1e6;
+    const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+    std::nth_element(times.begin(), middle, times.end());
+    return *middle * 1e6;
 }
 
 struct Limbs {

@@ -10,7 +10,7 @@ from cipherformer.backends import ckks_sim
 from cipherformer.backends.ckks.client import ClientKeys, generate_keys
 from cipherformer.backends.ckks.server import Evaluation
 from cipherformer.compiler import Options, compile_graph
-from cipherformer.errors import DataError, FormatError, KeyMismatchError
+from cipherformer.errors import DataError, FormatError, KeyMismatchError, ParameterError
 from cipherformer.plan.plan import Plan
 
 SHAPE = (1, 8, 3)
@@ -23,7 +23,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def keys(plan: Plan) -> ClientKeys:
-    return generate_keys(plan.signature)
+    return generate_keys(plan.signature, insecure=True)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_two_threads_give_the_same_answer(plan, keys, server):
 
 def test_keys_of_another_secret_give_noise_not_answers(plan, server):
     sample = samples(SHAPE)[0]
-    stranger = generate_keys(plan.signature)
+    stranger = generate_keys(plan.signature, insecure=True)
     answer, _ = server.run(stranger.encrypt(sample))
     try:
         out = stranger.decrypt(answer)
@@ -114,3 +114,8 @@ def test_a_secret_key_file_is_private_and_only_for_its_parameters(plan, keys, tm
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(FormatError):
         ClientKeys.load(plan.signature, path)
+
+
+def test_keys_for_insecure_parameters_are_the_clients_own_decision(plan):
+    with pytest.raises(ParameterError, match="not secure"):
+        generate_keys(plan.signature)

@@ -76,7 +76,7 @@ def test_another_plan_is_refused(world, shared_server) -> None:
 
 def test_keys_of_another_parameter_set_are_refused(world, shared_server, tmp_path) -> None:
     other = insecure_plan(scale_bits=41).signature
-    made = generate_keys(other)
+    made = generate_keys(other, insecure=True)
     for stated, error in ((other.parameters, KeyMismatchError), (world.signature.parameters, RefusedError)):
         folder = key_folders.create(
             tmp_path / stated[:8],
@@ -189,7 +189,7 @@ def test_a_killed_server_is_noticed_and_a_new_one_serves_the_same_keys(world, tm
 
 
 def test_two_clients_do_not_mix(world, shared_server, tmp_path) -> None:
-    made = generate_keys(world.signature)
+    made = generate_keys(world.signature, insecure=True)
     folder = key_folders.create(
         tmp_path / "second",
         signature=world.signature.to_json(),

@@ -6,15 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cipherformer.backends.ckks.client import ClientKeys, generate_keys
-from cipherformer.errors import ParameterError
 from cipherformer.plan.signature import Signature
 from cipherformer.serve import keys as key_folders
 from cipherformer.serve.address import Address
 from cipherformer.serve.client import Client, OnProgress
 from cipherformer.serve.interface import PlanFacts
 from cipherformer.serve.keys import KeyFolder
-
-MIN_SECURITY_BITS = 128
 
 
 def make_keys(
@@ -39,15 +36,7 @@ def make_keys(
         KeyMismatchError: if the folder holds keys already.
         ParameterError: if the parameters are not secure.
     """
-    target = signature.target
-    if not insecure and (target.insecure or target.security_bits < MIN_SECURITY_BITS):
-        raise ParameterError(
-            f"this plan's parameters are not secure: fewer than {MIN_SECURITY_BITS} bits",
-            where=f"N = 2^{target.log_n}, log2(QP) = {target.log_qp:.0f}",
-            why="with keys for them the server could read the inputs",
-            fix="compile with secure parameters; for tests only, allow it with `--insecure` (insecure=True)",
-        )
-    keys = generate_keys(signature, threads=threads)
+    keys = generate_keys(signature, insecure=insecure, threads=threads)
     return key_folders.create(
         Path(folder),
         signature=signature.to_json(),

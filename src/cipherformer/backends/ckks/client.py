@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from cipherformer import _native as native
 from cipherformer.backends.ckks.engine import make_context, reading
-from cipherformer.errors import DataError, FormatError
+from cipherformer.errors import DataError, FormatError, ParameterError
 from cipherformer.plan.signature import Signature
+
+MIN_SECURITY_BITS = 128
 
 
 class ClientKeys:
@@ -102,13 +104,28 @@ class ClientKeys:
             return ClientKeys(signature, native.SecretKey.from_bytes(context, data), context)
 
 
-def generate_keys(signature: Signature, *, seed: bytes | None = None, threads: int = 1) -> ClientKeys:
+def generate_keys(
+    signature: Signature, *, insecure: bool = False, seed: bytes | None = None, threads: int = 1
+) -> ClientKeys:
     """A new secret key for a plan.
 
     Args:
         signature: of the plan.
-        seed: 32 bytes for a reproducible key in tests; by default the operating system's generator.
+        insecure: accept parameters below 128 bits of security. The signature comes from the server's side, so
+            this is the client's own decision.
+        seed: 32 bytes for a reproducible secret in tests; by default the operating system's generator.
         threads: of the engine.
+
+    Raises:
+        ParameterError: if the parameters are not secure.
     """
-    context = make_context(signature.target, threads=threads)
+    target = signature.target
+    if not insecure and (target.insecure or target.security_bits < MIN_SECURITY_BITS):
+        raise ParameterError(
+            f"this plan's parameters are not secure: fewer than {MIN_SECURITY_BITS} bits",
+            where=f"N = 2^{target.log_n}, log2(QP) = {target.log_qp:.0f}",
+            why="with keys for them the server could read the inputs",
+            fix="compile with secure parameters; for tests only, allow it with `--insecure` (insecure=True)",
+        )
+    context = make_context(target, threads=threads)
     return ClientKeys(signature, native.SecretKey(context, seed), context)

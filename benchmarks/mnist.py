@@ -1,8 +1,8 @@
 """Makes the plans of two published MNIST models, for `python -m benchmarks.models`.
 
-`python -m benchmarks.mnist --data FOLDER --out FOLDER`: converts the one-layer vision transformer and LeNet of the
-data folder to private form (fine-tuned on the first 8,000 test images, a minute each, cached), compiles them, and
-writes `vit-mnist/`, `lenet-mnist/` and `images.npy`, the first of the remaining images.
+`python -m benchmarks.mnist --data FOLDER --out FOLDER`: converts the one-layer vision transformer and LeNet
+of the data folder to private form (fine-tuned on the first 8,000 test images, a minute each, cached),
+compiles them, and writes `vit-mnist/`, `lenet-mnist/` and `images.npy`, the first of the remaining images.
 """
 
 from __future__ import annotations

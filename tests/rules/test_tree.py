@@ -32,7 +32,7 @@ def test_no_machine_paths_or_registry_hosts():
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("text", ["see /home/ann/x", "/work/data", "https://pypi.org/simple"])
+@pytest.mark.parametrize("text", ["see /home/ann/x", "/root/data", "https://pypi.org/simple"])
 def test_the_pattern_finds_what_it_should(text):
     assert PRIVATE.search(text)
 

@@ -1,7 +1,7 @@
 """The slot algebra: what a kernel may do with a ciphertext.
 
 A kernel is written once against this protocol and runs on ciphertexts (`backends.ckks`), on numpy slots with
-a model of the noise (`backends.ckks_sim`), and on bare levels and scales (`backends.count`).
+a model of the noise (`backends.ckks_sim`), and on bare levels and scales (`kernels.count`).
 
 Conventions. A value has a level (rescalings left) and a scale. Products are *not* rescaled: a kernel says
 when. `add` and `sub` bring both operands to the lower level; their scales must agree.

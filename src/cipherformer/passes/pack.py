@@ -99,13 +99,11 @@ def _pack_nonlinear(p: Packer, r: Region) -> None:
         inputs.append(_repacked(p, i, p.demands.get(i) if r.kind == "mul" or i in p.wild else None))
     first = p.layouts[inputs[0]]
     if r.kind == "mul":
-        full = [p.layouts[i] for i in inputs if p.regions_shape(i) == r.shape] if False else None
         layout = (
             _product_layout(r, p.regions, p.products, p.slot_bits)
             if r.name not in p.demands
             else p.demands[r.name]
         )
-        del full
         p.emit(Step(r.name, "mul", tuple(inputs), layout, r.origin))
         return
     zero = first.zero_padding and r.kind == "power"

@@ -7,11 +7,13 @@ import re
 from source import ROOT
 
 from cipherformer import _native as native
-from cipherformer.targets.ckks import MAX_LOG_QP
+from cipherformer.targets.ckks import MAX_LOG_QP, MAX_LOG_QP_SPARSE, SPARSE_WEIGHT
 
 
 def test_engine_and_compiler_have_one_table():
     assert {log_n: native.max_log_qp(log_n) for log_n in range(10, 18)} == MAX_LOG_QP
+    for log_n, limit in MAX_LOG_QP_SPARSE.items():
+        assert native.max_log_qp(log_n, SPARSE_WEIGHT) == limit
 
 
 def test_the_document_has_the_same_table():

@@ -40,6 +40,7 @@ def target_from_dict(d: Mapping[str, Any]) -> CkksTarget:
         digit_size=int(d["digit_size"]),
         log_scale=int(d["log_scale"]),
         insecure=bool(d["insecure"]),
+        hamming_weight=int(d["hamming_weight"]),
     )
 
 

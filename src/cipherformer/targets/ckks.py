@@ -16,6 +16,11 @@ from cipherformer.errors import ParameterError
 MAX_LOG_QP = {10: 27, 11: 54, 12: 109, 13: 218, 14: 438, 15: 881, 16: 1747, 17: 3523}
 """log2(QP) at 128 bits, uniform ternary secret, by log2 N."""
 
+MAX_LOG_QP_SPARSE = {15: 768, 16: 1546}
+"""The same for a secret with `SPARSE_WEIGHT` non-zeros."""
+
+SPARSE_WEIGHT = 192
+
 P_MARGIN_BITS = 8
 """P is at least this much larger than a digit, so that key-switching noise stays below rounding noise."""
 
@@ -31,6 +36,7 @@ class CkksTarget:
         digit_size: primes in one digit of the hybrid key switching.
         log_scale: log2 of the scale of encoded values.
         insecure: True for rings below 128 bits, made for tests.
+        hamming_weight: non-zeros of the secret; 0 for a uniform ternary one.
     """
 
     log_n: int
@@ -39,6 +45,7 @@ class CkksTarget:
     digit_size: int
     log_scale: int
     insecure: bool = False
+    hamming_weight: int = 0
 
     @property
     def slots(self) -> int:
@@ -63,7 +70,9 @@ class CkksTarget:
     @property
     def security_bits(self) -> int:
         """128 where log QP is within the table, 0 (insecure) elsewhere."""
-        return 128 if self.log_qp <= MAX_LOG_QP.get(self.log_n, 0) else 0
+        table = MAX_LOG_QP if not self.hamming_weight else MAX_LOG_QP_SPARSE
+        known = self.hamming_weight == 0 or self.hamming_weight >= SPARSE_WEIGHT
+        return 128 if known and self.log_qp <= table.get(self.log_n, 0) else 0
 
     def digits(self, level: int) -> int:
         """Digits of a key switch at a level."""

@@ -22,6 +22,7 @@ def make_context(target: CkksTarget, *, threads: int = 1, kernels: str = "auto")
             list(target.moduli),
             list(target.special_moduli),
             target.digit_size,
+            target.hamming_weight,
             insecure=target.insecure,
         )
         return native.Context(parameters, threads=threads, kernels=kernels)

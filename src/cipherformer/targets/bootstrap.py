@@ -1,0 +1,138 @@
+"""Parameter sets for bootstrapping, as frozen data, and the rings that hold them.
+
+Slots to coefficients first: a value enters at `input_level`, its slots become coefficients, the modulus is
+raised, coefficients become slots again, the multiples of q_0 are removed (EvalMod), and the value leaves at
+`output_level`. The chain of primes, from level 0 upwards, is
+
+    q_0 | slots to coefficients | levels left | EvalMod | coefficients to slots
+
+Computation uses the levels up to `output_level` only: the primes above it have other sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cipherformer.errors import ParameterError
+from cipherformer.targets.ckks import CkksTarget, check_digits
+from cipherformer.targets.primes import generate_primes
+
+MARGIN = 2.0**-10
+"""A refreshed value is at most 1 - MARGIN in absolute value."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapSet:
+    """A ring with room for bootstrapping.
+
+    Args:
+        name: begins with `insecure` below 128 bits.
+        log_n: log2 of the ring degree.
+        first_bits: size of q_0; a message of absolute value 1 is scale / q_0 of it.
+        scale_bits: size of the scale and of the primes that computation uses.
+        stc_levels: levels of slots to coefficients.
+        levels_left: levels between a refresh and the next one's `input_level`.
+        evalmod_bits, cts_bits: sizes of the primes of EvalMod and of coefficients to slots, lowest first.
+        special_bits: sizes of the special primes.
+        digit_size: primes in a digit of key switching.
+        hamming_weight: of the secret; 0 for a uniform ternary one.
+        ephemeral_weight: non-zeros of the ephemeral secret that the modulus is raised under.
+        values_per_call: real values that one call refreshes.
+        precision_bits, precision_bits_worst: -log2 of the mean and the largest error, for values in [-1, 1].
+        failure_probability_log2: of one call.
+        memory_bytes: of keys and transforms.
+        seconds: of a call with one value, and with `values_per_call`, on two threads.
+    """
+
+    name: str
+    log_n: int
+    first_bits: int
+    scale_bits: int
+    stc_levels: int
+    levels_left: int
+    evalmod_bits: tuple[int, ...]
+    cts_bits: tuple[int, ...]
+    special_bits: tuple[int, ...]
+    digit_size: int
+    hamming_weight: int = 0
+    ephemeral_weight: int = 32
+    values_per_call: int = 2
+    precision_bits: float = 18.0
+    precision_bits_worst: float = 15.0
+    failure_probability_log2: float = -40.0
+    memory_bytes: int = 0
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def insecure(self) -> bool:
+        """True for rings made for tests."""
+        return self.name.startswith("insecure")
+
+    @property
+    def input_level(self) -> int:
+        """Lowest level that a value may be refreshed at."""
+        return self.stc_levels
+
+    @property
+    def output_level(self) -> int:
+        """Level of a refreshed value, and the highest that a plan computes at."""
+        return self.stc_levels + self.levels_left
+
+    def target(self) -> CkksTarget:
+        """The ring with its primes.
+
+        Raises:
+            ParameterError: if the set is not secure and its name does not say so.
+        """
+        chain = [self.first_bits, *[self.scale_bits] * self.output_level, *self.evalmod_bits, *self.cts_bits]
+        primes = generate_primes(self.log_n, [*chain, *self.special_bits])
+        target = CkksTarget(
+            log_n=self.log_n,
+            moduli=primes[: len(chain)],
+            special_moduli=primes[len(chain) :],
+            digit_size=self.digit_size,
+            log_scale=self.scale_bits,
+            insecure=self.insecure,
+            hamming_weight=self.hamming_weight,
+        )
+        check_digits(target)
+        if not self.insecure and target.security_bits < 128:
+            raise ParameterError(f"the bootstrapping set {self.name} is below 128 bits of security")
+        return target
+
+
+def _set(name: str, log_n: int, special: int, digit_size: int, **changes: object) -> BootstrapSet:
+    return BootstrapSet(
+        name=name,
+        log_n=log_n,
+        first_bits=50,
+        scale_bits=40,
+        stc_levels=3,
+        levels_left=13,
+        evalmod_bits=(49,) * 8,
+        cts_bits=(49,) * 3,
+        special_bits=(50,) * special,
+        digit_size=digit_size,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+SETS = {
+    s.name: s
+    for s in (
+        # log2(QP) 1729 of 1747; seconds and memory are modelled, until they are measured.
+        _set("n16-dense", 16, 10, 10, memory_bytes=8 << 30, seconds=(4.0, 6.0)),
+        _set("insecure-n11", 11, 4, 3, seconds=(0.05, 0.08)),
+    )
+}
+
+
+def bootstrap_set(name: str) -> BootstrapSet:
+    """A set by its name.
+
+    Raises:
+        ParameterError: if there is none.
+    """
+    if name not in SETS:
+        raise ParameterError(f"no bootstrapping set {name!r}", fix=f"sets: {', '.join(SETS)}")
+    return SETS[name]

@@ -47,16 +47,28 @@ def random_graph(seed: int) -> Graph:
 
 
 def assert_invariant(placement: Placement) -> None:
-    bits, target = placement.frac_bits, placement.target
+    bits, widths, target = placement.frac_bits, placement.widths, placement.target
     for node in placement.graph.nodes:
         if not node.type.secret:
             continue
-        of = [bits[n] for n in node.inputs]
-        assert target.fits(bits[node.name], magnitude(node)), node.name
+        of, rings = [bits[n] for n in node.inputs], [widths[n] for n in node.inputs]
+        width = widths[node.name]
+        if node.op not in ("trunc", "extend", "narrow"):
+            assert target.fits(bits[node.name], magnitude(node), width), node.name
+            assert width in target.widths
+            assert node.op == "select" or set(rings) <= {width}, node.name
         match node.op:
             case "trunc":
                 assert bits[node.name] == of[0] - node.attrs["bits"] >= 0
                 assert node.attrs["bits"] > 0
+                reduced = node.attrs["bits"] if target.truncation is Truncation.TRUNCATE_REDUCE else 0
+                assert width == rings[0] - reduced
+                assert magnitude(node) + bits[node.name] < width
+            case "extend" | "narrow":
+                assert width == node.attrs["width"]
+                assert (width > rings[0]) == (node.op == "extend")
+                assert of == [bits[node.name]]
+                assert magnitude(node) + of[0] + 2 <= rings[0] or node.op == "narrow"
             case "lift":
                 assert bits[node.name] == of[0] + node.attrs["bits"]
             case op if op in PRODUCTS:

@@ -32,8 +32,8 @@ from cipherformer.errors import LimitError
 from cipherformer.graph import Node
 from cipherformer.ops import OPS
 from cipherformer.ops.spec import Array, integer, integers, numbers
-from cipherformer.passes.truncate import PRODUCTS, Placement
-from cipherformer.targets.ring import RingTarget, Truncation
+from cipherformer.passes.placement import PRODUCTS, Placement
+from cipherformer.targets.ring import Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,7 @@ class _Machine:
     """Executes single nodes and keeps the books of one run."""
 
     def __init__(self, placement: Placement, rng: np.random.Generator, wrap: bool, carrier: Carrier) -> None:
-        self.target: RingTarget = placement.target
-        self.bits = placement.frac_bits
+        self.bits, self.widths = placement.frac_bits, placement.widths
         self.rng, self.wrap, self.carrier = rng, wrap, carrier
         self.headroom: dict[str, int] = {}
         self.overflows: list[str] = []
@@ -116,26 +115,28 @@ class _Machine:
         """Books a value's size; outside the ring it is an error, or wraps."""
         if not node.type.secret:
             return value
-        size = largest(value).bit_length()
-        self.headroom[node.name] = self.target.width - 1 - size
-        if size < self.target.width:
+        size, width = largest(value).bit_length(), self.widths[node.name]
+        self.headroom[node.name] = width - 1 - size
+        if size < width:
             return value
         if not self.wrap:
             raise LimitError(
-                f"a value overflows the ring of {self.target.width} bits",
+                f"a value overflows the ring of {width} bits",
                 where=node.origin or node.name,
                 why=f"{node.op} {node.name} reaches 2^{size - self.bits[node.name]}"
                 f" with {self.bits[node.name]} fraction bits",
                 fix=f"the smallest ring that would do has {size + 1} bits; calibrate on inputs like this one",
             )
         self.overflows.append(node.name)
-        return wrapped(value, self.target.width)
+        return wrapped(value, width)
 
     def apply(self, node: Node, operands: list[Array]) -> Array:
         """The integers of one node."""
         match node.op:
             case "trunc":
-                return self._truncate(operands[0], integer(node.attrs, "bits"))
+                return self._truncate(node, operands[0])
+            case "extend" | "narrow":
+                return self._changed(node, operands[0])
             case "lift":
                 return self._linear(node, [operands[0]], 2 ** integer(node.attrs, "bits"))
             case "select":
@@ -145,10 +146,27 @@ class _Machine:
             case _:
                 return self._linear(node, operands)
 
-    def _truncate(self, value: Array, bits: int) -> Array:
-        if self.target.truncation is Truncation.EXACT:
+    def _truncate(self, node: Node, value: Array) -> Array:
+        bits = integer(node.attrs, "bits")
+        if node.attrs["mode"] == Truncation.EXACT.value:
             return divided(value, bits, 1 << (bits - 1))
         return divided(value, bits, uniform(self.rng, bits, value.shape))
+
+    def _changed(self, node: Node, value: Array) -> Array:
+        """In another ring: the same integer, if a narrow ring holds it or a re-extension can read its sign."""
+        narrow = self.widths[node.inputs[0]]
+        size = largest(value).bit_length()
+        if node.op == "narrow" or size < narrow - 1:
+            return value
+        if not self.wrap:
+            raise LimitError(
+                f"a value is too large to leave the ring of {narrow} bits",
+                where=node.origin or node.name,
+                why=f"{node.inputs[0]} needs {size} bits; a re-extension reads the sign of at most {narrow - 2}",
+                fix=f"a ring {size + 2 - narrow} bits wider would do; calibrate on inputs like this one",
+            )
+        self.overflows.append(node.name)
+        return value
 
     def _select(self, node: Node, value: Array) -> Array:
         bits = self.bits[node.inputs[0]]

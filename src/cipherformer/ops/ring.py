@@ -1,7 +1,8 @@
 """What fixed-point arithmetic in a ring can do besides adding and multiplying: truncate and compare.
 
-As functions of real numbers `trunc`, `lift` and `keep` are the identity: they say how many fraction bits a
-value has. `passes.truncate` writes the first two; lowerings ask for precision with the third.
+As functions of real numbers `trunc`, `lift`, `extend`, `narrow` and `keep` are the identity: they say how many
+fraction bits a value has, and in which ring it stands. `passes.truncate` writes the first four; lowerings ask
+for precision with the last.
 """
 
 from __future__ import annotations
@@ -66,9 +67,27 @@ def _max(inputs: Sequence[Array], attrs: Attrs) -> Array:
 OPS = (
     Primitive(
         name="trunc",
-        formula="x with `bits` fewer fraction bits, in a ring",
+        formula="x with `bits` fewer fraction bits; with mode truncate-reduce in a ring `bits` narrower",
         arity=UNARY,
-        attrs={"bits": "int"},
+        attrs={"bits": "int", "mode": "str?"},
+        shape=same_shape,
+        reference=_same,
+        work=no_work,
+    ),
+    Primitive(
+        name="extend",
+        formula="x in a wider ring of `width` bits: needs abs(x) below a quarter of the narrow ring",
+        arity=UNARY,
+        attrs={"width": "int"},
+        shape=same_shape,
+        reference=_same,
+        work=no_work,
+    ),
+    Primitive(
+        name="narrow",
+        formula="x in a ring of `width` bits, which are the low ones of its own: local",
+        arity=UNARY,
+        attrs={"width": "int"},
         shape=same_shape,
         reference=_same,
         work=no_work,

@@ -34,7 +34,8 @@ infinity."""
 
 _ARITHMETIC = ("add", "sub", "neg", "mul", "matmul", "linear", "conv2d", "sum")
 _MOVES = ("reshape", "permute", "expand", "slice", "concat")
-RING_OPS = frozenset(("input", "constant", *_ARITHMETIC, *_MOVES, "select", "keep", "trunc", "lift"))
+_SCALES = ("keep", "trunc", "lift", "extend", "narrow")
+RING_OPS = frozenset(("input", "constant", *_ARITHMETIC, *_MOVES, "select", *_SCALES))
 """What a ring backend executes."""
 
 

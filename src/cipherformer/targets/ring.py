@@ -32,11 +32,12 @@ class RingTarget:
     A value of magnitude |x| < 2^m fits if `s + m + 1 + guard_bits <= width`: one bit is the sign.
 
     Args:
-        width: bits of the ring.
+        width: bits of the ring, of the widest one if there are several.
         frac_bits: fraction bits of inputs and of every value after a truncation.
         guard_bits: bits kept free below the ring's bound; 0 is right for the three truncations here, about 40
             would be needed by one that fails with probability 2^-guard_bits.
         truncation: what a truncation computes.
+        narrower: widths of other rings that the policy `optimal` may use.
 
     Raises:
         ParameterError: a width outside 16 to 128, or no room for an integer part.
@@ -49,8 +50,14 @@ class RingTarget:
     frac_bits: int = 16
     guard_bits: int = 0
     truncation: Truncation = Truncation.EXACT
+    narrower: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if any(not NARROWEST <= w < self.width for w in self.narrower):
+            raise ParameterError(
+                f"narrower rings of {list(self.narrower)} bits",
+                why=f"they must be below {self.width} and at least {NARROWEST}",
+            )
         if not NARROWEST <= self.width <= WIDEST:
             raise ParameterError(
                 f"a ring of {self.width} bits", why=f"the widths are {NARROWEST} to {WIDEST}", fix="use 64"
@@ -63,11 +70,20 @@ class RingTarget:
             )
 
     @property
-    def room(self) -> int:
-        """Largest s + m of a value that fits; re-extension after truncate-reduce takes one bit more."""
-        extension = 1 if self.truncation is Truncation.TRUNCATE_REDUCE else 0
-        return self.width - 1 - self.guard_bits - extension
+    def widths(self) -> tuple[int, ...]:
+        """Of all rings, the narrowest first."""
+        return tuple(sorted({self.width, *self.narrower}))
 
-    def fits(self, frac_bits: int, magnitude: int) -> bool:
+    @property
+    def room(self) -> int:
+        """Largest s + m of a value that fits the widest ring."""
+        return self.room_in(self.width)
+
+    def room_in(self, width: int) -> int:
+        """Largest s + m of a value that fits; re-extension, from any narrower ring, takes one bit more."""
+        extension = 1 if self.truncation is Truncation.TRUNCATE_REDUCE or self.narrower else 0
+        return width - 1 - self.guard_bits - extension
+
+    def fits(self, frac_bits: int, magnitude: int, width: int | None = None) -> bool:
         """Whether |x| < 2^magnitude with these fraction bits keeps the invariant."""
-        return frac_bits + magnitude <= self.room
+        return frac_bits + magnitude <= self.room_in(width or self.width)

@@ -137,7 +137,7 @@ def test_a_signature_survives_its_text_and_holds_no_weights(plan):
         np.array_equal(a.packing, b.packing) for a, b in zip(again.inputs, signature.inputs, strict=True)
     )
     assert "coefficients" not in signature.to_json()
-    for text in ("", "{}", "[]", signature.to_json().replace('"version": 1', '"version": 7')):
+    for text in ("", "{}", "[]", signature.to_json().replace('"version": 2', '"version": 7')):
         with pytest.raises(FormatError):
             Signature.from_json(text)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod, sqrt
+from math import pi, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from cipherformer.kernels.count import Ledger, Shadow, common
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.plan.plan import Plan
+from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
 SIGMA = 3.2
@@ -45,11 +46,15 @@ class SimAlgebra:
         target: ring and primes.
         rng: source of the noise; None for slots without noise.
         ledger: filled during the run.
+        bootstrap: what refreshes values; None where there is nothing to refresh.
+        refreshed: step -> slots of each value that it refreshed, as parts of their bounds.
     """
 
     target: CkksTarget
     rng: np.random.Generator | None = None
     ledger: Ledger = field(default_factory=Ledger)
+    bootstrap: BootstrapSet | None = None
+    refreshed: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
 
     @property
     def slots(self) -> int:
@@ -181,6 +186,22 @@ class SimAlgebra:
         rolled = np.roll(a.slots, -steps)
         return Simulated(self._noisy(rolled, self._switching(a.shadow.level), a.shadow.scale), a.shadow)
 
+    def refresh(self, values: Sequence[Simulated], level: int, scale: float) -> list[Simulated]:
+        """Bootstrapping: the set's measured error; what is beyond 1 falls onto EvalMod's sine."""
+        self.ledger.refresh([v.shadow for v in values], self.bootstrap, level)
+        assert self.bootstrap is not None
+        self.refreshed[self.ledger.step] = [v.slots for v in values]
+        period = self.target.moduli[0] / scale
+        deviation = sqrt(pi / 2) * 2.0**-self.bootstrap.precision_bits
+        out = []
+        for v in values:
+            folded = period / (2 * pi) * np.sin(2 * pi / period * v.slots)
+            slots = np.where(np.abs(v.slots) <= 1, v.slots, folded)
+            if self.rng is not None:
+                slots = slots + self.rng.normal(0.0, deviation, self.slots)
+            out.append(Simulated(slots, Shadow(level, scale)))
+        return out
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SimResult:
@@ -189,10 +210,12 @@ class SimResult:
     Args:
         output: the model's output with noise.
         ledger: operations that ran.
+        refreshed: step -> slots of each value that it refreshed, as parts of their bounds.
     """
 
     output: NDArray[np.float64]
     ledger: Ledger
+    refreshed: Mapping[str, list[NDArray[np.float64]]]
 
 
 def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int | None = 0) -> SimResult:
@@ -203,7 +226,8 @@ def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int |
         x: as for `Signature.pack`.
         seed: of the noise; None for none.
     """
-    algebra = SimAlgebra(plan.target, None if seed is None else np.random.default_rng(seed))
+    rng = None if seed is None else np.random.default_rng(seed)
+    algebra = SimAlgebra(plan.target, rng, bootstrap=plan.bootstrap)
     specs = plan.signature.inputs
     packed = plan.signature.pack(x)
     inputs = {i.name: algebra.encrypt(v, i.level, i.scale) for i, v in zip(specs, packed, strict=True)}
@@ -212,7 +236,8 @@ def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int |
         algebra.ledger.step = step.name
 
     out = execute(algebra, plan.steps, plan.transforms, plan.vectors, inputs, plan.outputs, enter)
-    return SimResult(plan.signature.unpack([out[name].slots for name in plan.outputs]), algebra.ledger)
+    output = plan.signature.unpack([out[name].slots for name in plan.outputs])
+    return SimResult(output, algebra.ledger, algebra.refreshed)
 
 
 def reference(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ when. `add` and `sub` bring both operands to the lower level; their scales must 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -99,3 +100,6 @@ class SlotAlgebra(Protocol[V]):
 
     def rotate(self, a: V, steps: int) -> V:
         """Left rotation: slot i of the result is slot i + steps."""
+
+    def refresh(self, values: Sequence[V], level: int, scale: float) -> list[V]:
+        """The same values, at most 1 in absolute value, at a higher level: one bootstrapping call."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
+from cipherformer.targets.bootstrap import BootstrapSet
 
 SCALE_TOLERANCE = 2.0**-30
 
@@ -22,10 +23,11 @@ class Operation:
     Args:
         step: name of the step that calls it.
         primitive: `ct-ct product`, `ct-pt product`, `ct-pt matrix`, `rotation`, `rescale`, `add`, `ct-
-            scalar product`.
+            scalar product`, `bootstrap`.
         level: of the operand.
         diagonals, babies, giants: of a `ct-pt matrix` or `ct-pt product`.
         period: of its diagonals.
+        values: that a `bootstrap` refreshes.
     """
 
     step: str
@@ -35,16 +37,35 @@ class Operation:
     babies: int = 0
     giants: int = 0
     period: int = 0
+    values: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A value's level and scale."""
+
+    level: int
+    scale: float
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What a run does: how often each operation, and which keys at which level."""
+    """What a run does: how often each operation, and which keys at which level.
+
+    Args:
+        step: name of the step that runs.
+        counts: how often each operation ran.
+        rotations: steps -> highest level of a rotation.
+        relinearise, conjugate: highest level of a product and of a conjugation; -1 for none.
+        raised: level that the modulus is raised to; -1 if it is not.
+    """
 
     step: str = ""
     counts: Counter[Operation] = field(default_factory=Counter)
     rotations: dict[int, int] = field(default_factory=dict)
     relinearise: int = -1
+    conjugate: int = -1
+    raised: int = -1
 
     def note(self, primitive: str, level: int, **details: int) -> None:
         """Count one operation of the current step."""
@@ -61,6 +82,18 @@ class Ledger:
         self.note("ct-ct product", level)
         self.relinearise = max(self.relinearise, level)
 
+    def refresh(self, values: Sequence[Shadow], bootstrap: BootstrapSet | None, level: int) -> None:
+        """Count a bootstrapping call.
+
+        Raises:
+            CompileError: without a bootstrapping set, or for values below its input level.
+        """
+        if bootstrap is None or level != bootstrap.output_level:
+            raise CompileError(f"step {self.step} refreshes, and the plan's ring does not hold that")
+        if any(v.level < bootstrap.input_level for v in values):
+            raise CompileError(f"step {self.step} refreshes a value below level {bootstrap.input_level}")
+        self.note("bootstrap", level, values=len(values))
+
     def transform(self, t: Transform, level: int, slots: int) -> None:
         """Count a linear map and its rotations."""
         babies = [r for r in t.babies if r % slots]
@@ -76,14 +109,6 @@ class Ledger:
             giants=len(giants),
             period=t.diagonals.shape[1],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Shadow:
-    """A value's level and scale."""
-
-    level: int
-    scale: float
 
 
 def common(a: Shadow, b: Shadow) -> Shadow:
@@ -106,12 +131,14 @@ class CountAlgebra:
         slots: slots of a ciphertext.
         ledger: filled during the run.
         check_scales: False while scales are not decided yet.
+        bootstrap: what refreshes values; None where there is nothing to refresh.
     """
 
     moduli: Sequence[int]
     slots: int
     ledger: Ledger = field(default_factory=Ledger)
     check_scales: bool = True
+    bootstrap: BootstrapSet | None = None
 
     def modulus(self, level: int) -> int:
         """The prime that a rescaling from `level` divides by."""
@@ -184,3 +211,8 @@ class CountAlgebra:
         self.ledger.note("rotation", a.level)
         self.ledger.rotation(steps, a.level, self.slots)
         return a
+
+    def refresh(self, values: Sequence[Shadow], level: int, scale: float) -> list[Shadow]:
+        """Bootstrapping."""
+        self.ledger.refresh(values, self.bootstrap, level)
+        return [Shadow(level, scale) for _ in values]

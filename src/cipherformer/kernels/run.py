@@ -19,7 +19,7 @@ V = TypeVar("V")
 def depth(step: Step) -> int:
     """Levels between the inputs of a step and its result."""
     match step.kernel:
-        case "input" | "scalar":
+        case "input" | "scalar" | "part":
             return 0
         case "affine" | "contract" | "mul":
             return 1
@@ -51,19 +51,46 @@ def execute(
         outputs: names to return.
         on_step: called before each step.
     """
-    values: dict[str, V] = {}
+    values: dict[str, Any] = {}  # bundles are lists
     last = {name: i for i, s in enumerate(steps) for name in s.inputs}
     for i, step in enumerate(steps):
         on_step(step)
         if step.kernel == "input":
             values[step.name] = inputs[step.name]
         else:
-            operands = [b.drop(values[name], step.level_in) for name in step.inputs]
-            values[step.name] = _kernel(b, step, operands, transforms, vectors)
+            values[step.name] = _run_step(b, step, [values[i] for i in step.inputs], transforms, vectors)
         for name in dict.fromkeys(step.inputs):
             if last[name] == i and name not in outputs:
                 del values[name]
     return {name: values[name] for name in outputs}
+
+
+def _run_step(
+    b: SlotAlgebra[V],
+    step: Step,
+    operands: list[Any],
+    transforms: Mapping[str, Transform],
+    vectors: Mapping[str, NDArray[np.float64]],
+) -> V | list[V]:
+    if step.kernel == "part":
+        value: V = operands[0][step.index]
+        return value
+    dropped = [b.drop(x, step.level_in) for x in operands]
+    if step.kernel == "refresh":
+        return _refresh(b, step, dropped)
+    return _kernel(b, step, dropped, transforms, vectors)
+
+
+def _refresh(b: SlotAlgebra[V], step: Step, x: list[V]) -> V | list[V]:
+    """Values as parts of their bounds go in; what comes out is multiplied by an integer and read as the value
+    again, so neither costs a level."""
+    parts = [b.relabel(v, b.scale(v) * bound) for v, bound in zip(x, step.bounds, strict=True)]
+    fresh = b.refresh(parts, step.level, step.scale)
+    out = []
+    for v, bound, gain in zip(fresh, step.bounds, step.gains, strict=True):
+        scaled = b.mul_scalar(v, float(gain), 1.0) if gain != 1 else v
+        out.append(b.relabel(scaled, b.scale(scaled) * gain / bound))
+    return out if len(out) > 1 else out[0]
 
 
 def _kernel(

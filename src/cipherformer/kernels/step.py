@@ -31,7 +31,8 @@ class Step:
 
     Args:
         name: the value it makes.
-        kernel: `input affine scalar contract mul power polynomial reciprocal`.
+        kernel: `input affine scalar contract mul power polynomial reciprocal refresh part`. A `refresh` of
+            several inputs makes a bundle; each `part` takes one value out of it.
         inputs: values it reads.
         layout: where the result's elements stand.
         origin: module path in the user's model.
@@ -40,6 +41,12 @@ class Step:
         factor: of a `scalar` step.
         sums: rotations after the product of a `contract` step.
         exponent, coefficients, interval, relaxations: of the polynomial kernels.
+        bound: largest absolute value of the result by calibration, a margin included; 0 if unknown.
+        bounds: of a `refresh` step: for each input a power of two that its values do not exceed.
+        gains: of a `refresh` step: the integer that each refreshed value is multiplied by; its scale is then
+            the target's times gain / bound.
+        index: of a `part` step: which value of the bundle.
+        reason: why a `refresh` step stands where it stands.
         level_in: level that the inputs are dropped to.
         level: level of the result.
         scale: scale of the result; affine and polynomial steps are steered to it, others arrive at it.
@@ -58,6 +65,11 @@ class Step:
     coefficients: tuple[float, ...] = ()
     interval: tuple[float, float] = (0.0, 0.0)
     relaxations: tuple[float, ...] = ()
+    bound: float = 0.0
+    bounds: tuple[float, ...] = ()
+    gains: tuple[int, ...] = ()
+    index: int = 0
+    reason: str = ""
     level_in: int = -1
     level: int = -1
     scale: float = 0.0

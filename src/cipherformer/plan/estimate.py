@@ -56,8 +56,10 @@ def seconds_of(
 def key_bytes(signature: Signature) -> int:
     """Evaluation keys of one client in memory."""
     t = signature.target
-    total = sum(t.key_bytes(level) for _, level in signature.rotations)
-    return total + (t.key_bytes(signature.relinearise) if signature.relinearise >= 0 else 0)
+    return sum(
+        2 * (level + 2) * (8 << t.log_n) if name.endswith("capsulate") else t.key_bytes(level)
+        for name, level in signature.key_levels.items()
+    )
 
 
 def encoded_bytes(steps: Sequence[Step], transforms: Mapping[str, Transform], target: CkksTarget) -> int:

@@ -23,9 +23,10 @@ from cipherformer.kernels.step import Step
 from cipherformer.plan import serial
 from cipherformer.plan.estimate import summarise
 from cipherformer.plan.signature import InputSpec, OutputSpec, Signature
+from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
-VERSION = 1
+VERSION = 2
 PLAN_FILE, ARRAYS_FILE = "plan.json", "arrays.npz"
 
 
@@ -44,6 +45,7 @@ class Plan:
         packings: input step -> (graph input, slot map).
         predicted_rms_error: root mean square error of the outputs that `ckks_sim` found when the plan
             was made.
+        bootstrap: the set behind the plan's `refresh` steps; None if it has none.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Plan:
     vectors: Mapping[str, NDArray[np.float64]]
     packings: Mapping[str, tuple[str, NDArray[np.int64]]]
     predicted_rms_error: float = 0.0
+    bootstrap: BootstrapSet | None = None
 
     @property
     def levels(self) -> int:
@@ -64,7 +67,7 @@ class Plan:
     @cached_property
     def ledger(self) -> Ledger:
         """Operations and keys, from a run on levels and scales alone."""
-        algebra = CountAlgebra(self.target.moduli, self.target.slots)
+        algebra = CountAlgebra(self.target.moduli, self.target.slots, bootstrap=self.bootstrap)
         inputs = {s.name: Shadow(s.level, s.scale) for s in self.steps if s.kernel == "input"}
 
         def enter(step: Step) -> None:
@@ -104,6 +107,9 @@ class Plan:
             target=self.target,
             rotations=tuple(sorted(self.ledger.rotations.items())),
             relinearise=self.ledger.relinearise,
+            conjugate=self.ledger.conjugate,
+            raised=self.ledger.raised,
+            ephemeral_weight=self.bootstrap.ephemeral_weight if self.bootstrap else 0,
             inputs=inputs,
             outputs=outputs,
         )
@@ -177,6 +183,7 @@ class Plan:
             "version": VERSION,
             "name": self.name,
             "target": serial.target_to_dict(self.target),
+            "bootstrap": serial.bootstrap_to_dict(self.bootstrap),
             "steps": [serial.step_to_dict(s) for s in self.steps],
             "outputs": list(self.outputs),
             "transforms": {
@@ -217,4 +224,5 @@ def _from_parts(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
         vectors=group("vector/"),
         packings={k: (str(source), packings[k]) for k, source in data["packings"].items()},
         predicted_rms_error=float(data["predicted_rms_error"]),
+        bootstrap=serial.bootstrap_from_dict(data["bootstrap"]),
     )

@@ -11,6 +11,7 @@ from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.layout import Layout
 from cipherformer.kernels.step import Step, TermStep
+from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
 MALFORMED = (
@@ -42,6 +43,19 @@ def target_from_dict(d: Mapping[str, Any]) -> CkksTarget:
         insecure=bool(d["insecure"]),
         hamming_weight=int(d["hamming_weight"]),
     )
+
+
+def bootstrap_to_dict(s: BootstrapSet | None) -> dict[str, Any] | None:
+    """A bootstrapping set as JSON values."""
+    return None if s is None else asdict(s)
+
+
+def bootstrap_from_dict(d: Mapping[str, Any] | None) -> BootstrapSet | None:
+    """The set. A field that is a list in JSON is a tuple again."""
+    if d is None:
+        return None
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
+    return BootstrapSet(**values)
 
 
 def step_to_dict(s: Step) -> dict[str, Any]:
@@ -78,6 +92,11 @@ def step_from_dict(d: Mapping[str, Any]) -> Step:
         coefficients=tuple(float(c) for c in d["coefficients"]),
         interval=(float(d["interval"][0]), float(d["interval"][1])),
         relaxations=tuple(float(k) for k in d["relaxations"]),
+        bound=float(d["bound"]),
+        bounds=tuple(float(b) for b in d["bounds"]),
+        gains=tuple(int(g) for g in d["gains"]),
+        index=int(d["index"]),
+        reason=str(d["reason"]),
         level_in=int(d["level_in"]),
         level=int(d["level"]),
         scale=float(d["scale"]),
@@ -100,6 +119,10 @@ def step_line(s: Step, transforms: Mapping[str, Transform]) -> str:
         details.append(f"degree {len(s.coefficients) - 1} on [{s.interval[0]:.4g}, {s.interval[1]:.4g}]")
     if s.kernel == "reciprocal":
         details.append(f"{len(s.relaxations)} steps on [{s.interval[0]:.4g}, {s.interval[1]:.4g}]")
+    if s.kernel == "refresh":
+        details.append(f"of [-{', '.join(f'{b:g}' for b in s.bounds)}]: {s.reason}")
+    if s.kernel == "part":
+        details.append(f"[{s.index}]")
     if s.kernel == "power":
         details.append(f"^{s.exponent}")
     scale = f" 2^{log2(s.scale):.2f}" if s.scale > 0 else ""

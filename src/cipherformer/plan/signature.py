@@ -19,7 +19,7 @@ from cipherformer.errors import DataError, FormatError
 from cipherformer.plan import serial
 from cipherformer.targets.ckks import CkksTarget
 
-VERSION = 1
+VERSION = 2
 _MAX_SLOTS = 1 << 16
 
 
@@ -67,6 +67,9 @@ class Signature:
         rotations: (steps, level) of each rotation key.
         relinearise: level of the relinearisation key, -1 for none.
         inputs, outputs: ciphertexts of a query and an answer, in order.
+        conjugate: level of the conjugation key, -1 for none.
+        raised: level that bootstrapping raises the modulus to, -1 for none.
+        ephemeral_weight: non-zeros of the ephemeral secret that this happens under.
     """
 
     name: str
@@ -76,12 +79,24 @@ class Signature:
     relinearise: int
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
+    conjugate: int = -1
+    raised: int = -1
+    ephemeral_weight: int = 0
+
+    @property
+    def key_levels(self) -> dict[str, int]:
+        """Level of each evaluation key, by its name: `relinearise`, `conjugate`, `encapsulate`,
+        `decapsulate`, `rotate-STEPS`."""
+        levels = {"relinearise": self.relinearise, "conjugate": self.conjugate}
+        if self.raised >= 0:
+            levels |= {"encapsulate": 0, "decapsulate": self.raised}
+        levels |= {f"rotate-{steps}": level for steps, level in self.rotations}
+        return {name: level for name, level in levels.items() if level >= 0}
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of the evaluation keys: `relinearise`, `rotate-STEPS`."""
-        first = ("relinearise",) if self.relinearise >= 0 else ()
-        return first + tuple(f"rotate-{steps}" for steps, _ in self.rotations)
+        """Names of the evaluation keys."""
+        return tuple(self.key_levels)
 
     @property
     def parameters(self) -> str:
@@ -127,6 +142,9 @@ class Signature:
             "target": serial.target_to_dict(self.target),
             "rotations": [list(r) for r in self.rotations],
             "relinearise": self.relinearise,
+            "conjugate": self.conjugate,
+            "raised": self.raised,
+            "ephemeral_weight": self.ephemeral_weight,
             "inputs": [
                 {
                     "name": i.name,
@@ -245,6 +263,9 @@ def _parse(d: Mapping[str, Any]) -> Signature:
         target=target,
         rotations=tuple((int(s), int(level)) for s, level in d["rotations"]),
         relinearise=int(d["relinearise"]),
+        conjugate=int(d["conjugate"]),
+        raised=int(d["raised"]),
+        ephemeral_weight=int(d["ephemeral_weight"]),
         inputs=tuple(inputs),
         outputs=tuple(outputs),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from cipherformer import _native as native
 from cipherformer.backends.ckks.trace import Trace
+from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
-from cipherformer.kernels.count import Ledger
+from cipherformer.kernels.count import Ledger, Shadow
+from cipherformer.targets.bootstrap import BootstrapSet
 
 Key = tuple[str, int, float]
+
+Refresher = Callable[[Sequence[native.Ciphertext], int, float], list[native.Ciphertext]]
+"""(values of at most 1 in absolute value, level, scale) -> the same values at that level and scale."""
 
 
 @dataclass(slots=True)
@@ -59,6 +64,8 @@ class CkksAlgebra:
         encoded: cache of encoded plaintexts, shared by all runs of a plan.
         ledger: operations of this run.
         trace: times of this run.
+        bootstrap: the set that the ring was made for, if any.
+        refresher: what refreshes values; None if the plan refreshes nothing.
     """
 
     moduli: Sequence[int]
@@ -67,6 +74,8 @@ class CkksAlgebra:
     encoded: Encoded
     ledger: Ledger = field(default_factory=Ledger)
     trace: Trace = field(default_factory=Trace)
+    bootstrap: BootstrapSet | None = None
+    refresher: Refresher | None = None
 
     def modulus(self, level: int) -> int:
         """The prime that a rescaling from `level` divides by."""
@@ -150,3 +159,13 @@ class CkksAlgebra:
         self.ledger.rotation(steps, a.level, self.slots)
         with self.trace.timed("rotation"):
             return self.evaluator.rotate(a, steps)
+
+    def refresh(
+        self, values: Sequence[native.Ciphertext], level: int, scale: float
+    ) -> list[native.Ciphertext]:
+        """Bootstrapping."""
+        if self.refresher is None:
+            raise CompileError("nothing here can refresh a value", where=self.ledger.step)
+        self.ledger.refresh([Shadow(v.level, v.scale) for v in values], self.bootstrap, level)
+        with self.trace.timed("bootstrap"):
+            return self.refresher(values, level, scale)

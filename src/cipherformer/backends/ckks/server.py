@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cipherformer import _native as native
-from cipherformer.backends.ckks.algebra import CkksAlgebra, Encoded
+from cipherformer.backends.ckks.algebra import CkksAlgebra, Encoded, Refresher
 from cipherformer.backends.ckks.engine import make_context, reading
 from cipherformer.backends.ckks.trace import Trace
 from cipherformer.errors import FormatError, KeyMismatchError
@@ -25,15 +25,24 @@ class Evaluation:
         plan: what to compute.
         threads: of the engine.
         encoded: plaintexts encoded earlier for the same plan, to be shared between clients.
+        refresher: in place of bootstrapping, for tests.
     """
 
-    def __init__(self, plan: Plan, *, threads: int = 2, encoded: Encoded | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        threads: int = 2,
+        encoded: Encoded | None = None,
+        refresher: Refresher | None = None,
+    ) -> None:
         self._plan = plan
         self._signature = plan.signature
         self.encoded = encoded or Encoded(make_context(plan.target, threads=threads))
         self._context = self.encoded.context
         self._keys = native.KeySet(self._context)
         self._evaluator = native.Evaluator(self._context, self._keys)
+        self._refresher = refresher
         self._have: set[str] = set()
         self.ledger = Ledger()
 
@@ -59,8 +68,8 @@ class Evaluation:
         """
         with reading(f"the key {name}"):
             key = self._context.switching_key(data)
-        wanted = self._wanted_level(name)
-        found = "relinearise" if key.kind == "relinearise" else f"{key.kind}-{key.steps}"
+        wanted = self._signature.key_levels.get(name)
+        found = f"rotate-{key.steps}" if key.kind == "rotate" else key.kind
         if wanted is None or found != name or key.level < wanted:
             raise KeyMismatchError(
                 f"the key {name} does not fit the plan",
@@ -70,12 +79,6 @@ class Evaluation:
             )
         self._keys.add(key)
         self._have.add(name)
-
-    def _wanted_level(self, name: str) -> int | None:
-        levels = {f"rotate-{steps}": level for steps, level in self._signature.rotations}
-        if self._signature.relinearise >= 0:
-            levels["relinearise"] = self._signature.relinearise
-        return levels.get(name)
 
     def missing_keys(self) -> tuple[str, ...]:
         """Names of the keys that are still needed."""
@@ -108,6 +111,8 @@ class Evaluation:
             self.encoded,
             self.ledger,
             trace,
+            self._plan.bootstrap,
+            self._refresher,
         )
         done = iter(range(len(self._plan.steps)))
 

@@ -8,4 +8,5 @@ NB_MODULE(_native, module) {
     cipherformer::bindings::bind_values(module);
     cipherformer::bindings::bind_keys(module);
     cipherformer::bindings::bind_evaluator(module);
+    cipherformer::bindings::bind_fixed(module);
 }

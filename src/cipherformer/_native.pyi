@@ -300,3 +300,42 @@ class Evaluator:
     def conjugate(self, a: Ciphertext) -> Ciphertext: ...
     def apply(self, transform: LinearTransform, a: Ciphertext, rescale: bool = False) -> Ciphertext:
         """sum_d diagonal_d * rotate(a, rotation_d); the scale is multiplied by the transform's."""
+
+class FixedProgram:
+    """A chain of elementwise operations on exact integers, run block by block in the cache.
+
+    Args:
+        code: instructions (op, out, a, b, key) on registers: 0 constant a, 1 load input a, 2 store a as output
+            `out`, 3 add, 4 subtract, 5 multiply, 6 a 2^b, 7 floor(a / 2^b + 1/2), 8 floor((a + r) / 2^b) with
+            r below 2^b from the tape of `key`, 9 counts of the entries of table b that are <= a, 10 the entry
+            of table b at counts a.
+        values: constants as (high signed word, low word).
+        tables: ascending thresholds, or entries; likewise.
+        inputs: number of operands.
+        outputs: number of results.
+        threads: that share the blocks.
+        kernels: "auto", "portable" or "avx2"; all give equal results.
+    """
+
+    def __init__(
+        self,
+        code: Sequence[tuple[int, int, int, int, int]],
+        values: Sequence[tuple[int, int]],
+        tables: Sequence[Sequence[tuple[int, int]]],
+        inputs: int,
+        outputs: int,
+        threads: int = 1,
+        kernels: str = "auto",
+    ) -> None: ...
+    def run(
+        self,
+        carrier: int,
+        shape: Sequence[int],
+        inputs: list[NDArray[np.generic]],
+        outputs: list[NDArray[np.generic]],
+    ) -> tuple[bool, list[int], list[float]]:
+        """Run over arrays of one shape (broadcast views included) of float64, int64 or pairs of words.
+
+        Returns whether every result fits the carrier (0 doubles, 1 words, 2 pairs); if so the outputs are
+        written, and for each instruction the bit length of its largest |result|, and in doubles that itself.
+        """

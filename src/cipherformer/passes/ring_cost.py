@@ -1,0 +1,165 @@
+"""What a placed graph costs in a protocol: rounds, bytes and seconds, from its profile alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cipherformer.graph import Graph, Node
+from cipherformer.ops import OPS
+from cipherformer.passes.placement import MOVES, PRODUCTS, Placement, comparisons
+from cipherformer.targets.protocols import ComputePrices, Network, Price, Protocol
+from cipherformer.targets.ring import Truncation
+
+_COMPARE_WORK = 10
+"""Elementwise operations that one comparison takes, roughly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one inference costs one party.
+
+    Args:
+        rounds: on the longest path; what is independent shares a round.
+        online_bytes: sent.
+        offline_bytes: correlated randomness received.
+        products: multiplications in products, by width.
+        elements: elementwise operations, by width.
+    """
+
+    rounds: int
+    online_bytes: float
+    offline_bytes: float
+    products: Mapping[int, float]
+    elements: Mapping[int, float]
+
+    def seconds(self, network: Network, prices: ComputePrices) -> float:
+        """Online: computation, then rounds and bytes on the link."""
+        link = network.seconds(self.rounds, 8.0 * self.online_bytes)
+        return prices.seconds(self.products, self.elements) + link
+
+
+def public_numbers(graph: Graph) -> frozenset[str]:
+    """Constants that both parties may know: single numbers, masks of 0 and 1. Other arrays are weights."""
+    return frozenset(
+        name
+        for name, value in graph.constants.items()
+        if value.size == 1 or bool(np.all((value == 0.0) | (value == 1.0)))
+    )
+
+
+def interacts(node: Node, public: frozenset[str]) -> bool:
+    """Whether an operation is more than local arithmetic on shares."""
+    if node.op in PRODUCTS:
+        return not any(name in public for name in node.inputs[:2])
+    return node.op in ("select", "trunc", "extend")
+
+
+def cost(placement: Placement, protocol: Protocol) -> Cost:
+    """The predicted cost of a placement in a protocol."""
+    book = _Book(placement, protocol)
+    for node in placement.graph.nodes:
+        book.add(node)
+    return book.close()
+
+
+@dataclass(slots=True)
+class _Book:
+    """Sums along one walk. `depth`: rounds until a value stands; `shared`: it is shares, not a wire."""
+
+    placement: Placement
+    protocol: Protocol
+    depth: dict[str, int] = field(default_factory=dict)
+    shared: dict[str, bool] = field(default_factory=dict)
+    online: float = 0.0
+    offline: float = 0.0
+    products: dict[int, float] = field(default_factory=dict)
+    elements: dict[int, float] = field(default_factory=dict)
+    public: frozenset[str] = frozenset()
+    opened: frozenset[str] = frozenset()
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        graph = self.placement.graph
+        self.nodes = graph.by_name()
+        self.public = public_numbers(graph)
+        if self.protocol.wires:
+            reading = (n for n in graph.nodes if interacts(n, self.public))
+            self.opened = frozenset(self._source(name) for n in reading for name in n.inputs)
+
+    def _source(self, name: str) -> str:
+        """What is opened for a value: what it was moved from, which has no more elements."""
+        while self.nodes[name].op in MOVES:
+            name = self.nodes[name].inputs[0]
+        return name
+
+    def _charge(self, price: Price, count: float, width: int) -> int:
+        self.online += count * price.online(width)
+        self.offline += count * price.offline(width)
+        return price.rounds if count else 0
+
+    def add(self, node: Node) -> None:
+        """One node."""
+        if not node.type.secret:
+            return
+        secret = [n for n in node.inputs if n in self.depth]
+        rounds = self._operate(node, secret)
+        self.depth[node.name] = max((self.depth[n] for n in secret), default=0) + rounds
+        self.shared[node.name] = self._is_shared(node, secret)
+        if self.shared[node.name] and node.name in self.opened:
+            width = self.placement.widths[node.name]
+            self.depth[node.name] += self._charge(self.protocol.price("open"), node.type.size, width)
+            self.shared[node.name] = False
+
+    def _is_shared(self, node: Node, secret: list[str]) -> bool:
+        if node.op == "select" or (node.op in PRODUCTS and interacts(node, self.public)):
+            return True
+        return any(self.shared[n] for n in secret)
+
+    def _operate(self, node: Node, secret: list[str]) -> int:
+        price, size, width = self.protocol.price, node.type.size, self.placement.widths[node.name]
+        match node.op:
+            case "input":
+                return self._charge(price("input"), size, width)
+            case "trunc":
+                reduces = node.attrs["mode"] == Truncation.TRUNCATE_REDUCE.value
+                return self._charge(price("reduce" if reduces else "trunc"), size, width)
+            case "extend":
+                return self._charge(price("extend"), size, width)
+            case "select":
+                read = self.placement.widths[node.inputs[0]]
+                self._work(self.elements, read, _COMPARE_WORK * comparisons(node))
+                return self._charge(price("compare"), comparisons(node), read)
+            case op if op in PRODUCTS:
+                return self._product(node, secret)
+            case _:
+                self._work(self.elements, width, size)
+                return 0
+
+    def _product(self, node: Node, secret: list[str]) -> int:
+        width = self.placement.widths[node.name]
+        if not interacts(node, self.public):
+            self._work(self.elements, width, node.type.size)
+            return 0
+        shapes = [self.nodes[n].type.shape for n in node.inputs]
+        work = OPS[node.op].work(shapes, node.type.shape, node.attrs)
+        both = len(secret) == 2
+        self._work(self.products, width, work * (self.protocol.products if both else 1))
+        operands = sum(self.nodes[n].type.size for n in secret)
+        rounds = self._charge(self.protocol.price("operand"), operands, width)
+        return max(rounds, self._charge(self.protocol.price("product"), node.type.size, width))
+
+    @staticmethod
+    def _work(table: dict[int, float], width: int, count: float) -> None:
+        table[width] = table.get(width, 0.0) + count
+
+    def close(self) -> Cost:
+        """The outputs revealed, and the totals."""
+        graph, rounds = self.placement.graph, 0
+        for name in dict.fromkeys(o for o in graph.outputs if o in self.depth):
+            width = self.placement.widths[name]
+            last = self._charge(self.protocol.price("output"), self.nodes[name].type.size, width)
+            rounds = max(rounds, self.depth[name] + last)
+        return Cost(rounds, self.online / 8.0, self.offline / 8.0, self.products, self.elements)

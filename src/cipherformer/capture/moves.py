@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from cipherformer.capture.importer import Handler, Importer
 from cipherformer.capture.obstacle import Refusal
@@ -90,15 +94,15 @@ def expand_as(imp: Importer, x: Secret, other: Any) -> Secret:
 
 def cut(
     imp: Importer, x: Secret, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
-) -> Secret:
-    """x[start:end:step] along an axis."""
+) -> Any:
+    """x[start:end:step] along an axis; an empty piece is public."""
     shape = imp.shape(x)
     axis = dim % len(shape)
     first, last, _ = slice(start, end).indices(shape[axis])
     if first == 0 and last == shape[axis] and step == 1:
         return x
     if last <= first:
-        raise Refusal("an empty slice", "it has no values", "check the indices")
+        return torch.zeros((*shape[:axis], 0, *shape[axis + 1 :]))  # public: it has no values
     return imp.emit("slice", x, dim=axis, start=first, stop=last, step=int(step))
 
 
@@ -138,7 +142,8 @@ def unbind(imp: Importer, x: Secret, dim: int = 0) -> tuple[Secret, ...]:
 def concat(imp: Importer, parts: Sequence[Any], dim: int = 0) -> Secret:
     """Join along an axis."""
     first = next(p for p in parts if isinstance(p, Secret))
-    return imp.emit("concat", *parts, dim=dim % len(imp.shape(first)))
+    full = [p for p in parts if isinstance(p, Secret) or p.numel()]
+    return imp.emit("concat", *full, dim=dim % len(imp.shape(first)))
 
 
 def stack(imp: Importer, parts: Sequence[Any], dim: int = 0) -> Secret:
@@ -148,6 +153,91 @@ def stack(imp: Importer, parts: Sequence[Any], dim: int = 0) -> Secret:
     return concat(
         imp, [unsqueeze(imp, p, at) if isinstance(p, Secret) else p.unsqueeze(at) for p in parts], at
     )
+
+
+_MOST_RUNS = 16
+
+
+def pick(imp: Importer, x: Secret, dim: int, indices: Sequence[int]) -> Secret:
+    """Entries of an axis in a given order: slices joined, or a product with a 0-1 matrix if they are many."""
+    shape = imp.shape(x)
+    axis = dim % len(shape)
+    at = [int(i) % shape[axis] for i in indices]
+    starts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(at)) if b != a + 1), len(at)]
+    if len(starts) - 1 <= _MOST_RUNS:
+        runs = [cut(imp, x, axis, at[i], at[j - 1] + 1) for i, j in pairwise(starts)]
+        return runs[0] if len(runs) == 1 else concat(imp, runs, axis)
+    chosen = torch.nn.functional.one_hot(torch.tensor(at), shape[axis]).double()
+    return transpose(imp, imp.emit("linear", transpose(imp, x, axis, -1), chosen), axis, -1)
+
+
+def index(imp: Importer, x: Any, indices: Sequence[Tensor | None]) -> Secret:
+    """X at public positions along neighbouring axes."""
+    if not isinstance(x, Secret) or any(isinstance(i, Secret) for i in indices):
+        raise Refusal(
+            "a position that depends on the input", "it would tell what it depends on", "use fixed positions"
+        )
+    axes = [axis for axis, i in enumerate(indices) if i is not None]
+    first, last, shape = axes[0], axes[-1], imp.shape(x)
+    if axes != list(range(first, last + 1)) or any(i is not None and i.dtype == torch.bool for i in indices):
+        raise Refusal("positions along axes that are apart", "it is rarely used", "index one axis at a time")
+    flat = reshape(imp, x, (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
+    where = torch.zeros((), dtype=torch.long)
+    for axis in axes:
+        where = where * shape[axis] + indices[axis] % shape[axis]  # type: ignore[operator]
+    found = pick(imp, flat, first, where.reshape(-1).tolist())
+    return reshape(imp, found, (*shape[:first], *where.shape, *shape[last + 1 :]))
+
+
+def index_select(imp: Importer, x: Any, dim: int, indices: Any) -> Secret:
+    """X at public positions of one axis."""
+    return index(imp, x, [*[None] * (dim % len(imp.shape(x))), indices])
+
+
+def pad(
+    imp: Importer, x: Secret, widths: Shape, mode: str = "constant", value: float | None = None
+) -> Secret:
+    """X between constants, last axis first."""
+    if mode != "constant" or any(w < 0 for w in widths):
+        raise Refusal(f"padding of mode {mode}", "only constants have a private form", "pad with a constant")
+    for i, (before, after) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
+        shape = imp.shape(x)
+        axis = len(shape) - 1 - i
+        sides = [torch.full((*shape[:axis], w, *shape[axis + 1 :]), value or 0.0) for w in (before, after)]
+        x = concat(imp, [sides[0], x, sides[1]], axis) if before or after else x
+    return x
+
+
+def constant_pad(imp: Importer, x: Secret, widths: Shape, value: float = 0.0) -> Secret:
+    """As `pad`."""
+    return pad(imp, x, widths, "constant", value)
+
+
+def repeat(imp: Importer, x: Secret, times: Shape) -> Secret:
+    """The whole of x, a number of times along each axis."""
+    x = reshape(imp, x, (*(1,) * (len(times) - len(imp.shape(x))), *imp.shape(x)))
+    for axis, count in enumerate(times):
+        x = concat(imp, [x] * count, axis) if count > 1 else x
+    return x
+
+
+def roll(imp: Importer, x: Secret, shifts: int | Shape, dims: int | Shape = ()) -> Secret:
+    """Values pushed along axes, in circles."""
+    for shift, axis in zip(_tuple(shifts), _tuple(dims), strict=True):
+        size = imp.shape(x)[axis]
+        x = pick(imp, x, axis, [(i - shift) % size for i in range(size)])
+    return x
+
+
+def flip(imp: Importer, x: Secret, dims: Shape) -> Secret:
+    """Axes in reverse order."""
+    for axis in dims:
+        x = pick(imp, x, axis, list(range(imp.shape(x)[axis]))[::-1])
+    return x
+
+
+def _tuple(value: int | Shape) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)
 
 
 def mean(
@@ -193,6 +283,13 @@ MOVES: Mapping[str, Handler] = {
     "aten.cat.default": concat,
     "aten.concat.default": concat,
     "aten.stack.default": stack,
+    "aten.index.Tensor": index,
+    "aten.index_select.default": index_select,
+    "aten.pad.default": pad,
+    "aten.constant_pad_nd.default": constant_pad,
+    "aten.repeat.default": repeat,
+    "aten.roll.default": roll,
+    "aten.flip.default": flip,
     "aten.mean.dim": mean,
     "aten.mean.default": mean,
     "aten.sum.dim_IntList": total,

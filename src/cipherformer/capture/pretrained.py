@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,35 +105,74 @@ def from_folder(folder: Path, *, tokens: int) -> Loaded:
             why=str(error).split("\n")[0],
             fix="give a folder written by model.save_pretrained(folder)",
         ) from error
-    return _wrap(module.eval(), config, folder.name, tokens)
+    return wrapped(module.eval(), folder.name, tokens=tokens)
 
 
-def _wrap(module: nn.Module, config: Any, name: str, tokens: int) -> Loaded:
+def wrapped(module: nn.Module, name: str, *, tokens: int) -> Loaded:
+    """A transformers model as a function of images, or of embedded tokens, that returns one tensor.
+
+    An encoder-decoder takes two: the source's embedded tokens and the target's, of the same length.
+
+    Raises:
+        ModelError: a model of something else.
+    """
+    config: Any = module.config
     if module.main_input_name == "pixel_values":
         size = config.image_size
         height, width = size if isinstance(size, Sequence) else (size, size)
-        return Loaded(
-            _Tensors(module, "pixel_values"), (torch.zeros(1, config.num_channels, height, width),), name
-        )
+        image = torch.zeros(1, config.num_channels, height, width)
+        return Loaded(_Tensors(module, "pixel_values"), (image,), name)
     if module.main_input_name != "input_ids":
         raise ModelError(
             f"a model of {module.main_input_name}", where=name, why="only images and text are supported"
         )
-    width = module.get_input_embeddings().embedding_dim  # type: ignore[operator]
-    return Loaded(_Tensors(module, "inputs_embeds"), (torch.zeros(1, tokens, int(width)),), name)
+    width = int(module.get_input_embeddings().embedding_dim)  # type: ignore[operator]
+    text = torch.zeros(1, tokens, width)
+    if config.is_encoder_decoder:
+        return Loaded(_Tensors(module, "inputs_embeds", "decoder_inputs_embeds"), (text, text), name)
+    if "inputs_embeds" in inspect.signature(module.forward).parameters:
+        return Loaded(_Tensors(module, "inputs_embeds"), (text,), name)
+    return Loaded(_Tokens(module, tokens), (text,), name)
+
+
+_RESULTS = ("logits", "text_embeds", "image_embeds", "last_hidden_state")
 
 
 class _Tensors(nn.Module):
-    """A transformers model as a function of one tensor that returns one tensor."""
+    """A transformers model as a function of tensors that returns one tensor."""
 
-    def __init__(self, model: nn.Module, argument: str) -> None:
+    def __init__(self, model: nn.Module, *arguments: str) -> None:
         super().__init__()
-        self.model, self._argument = model, argument
+        self.model, self._arguments = model, arguments
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.model(**{self._argument: x}, return_dict=True)
-        result: Tensor = out.logits if "logits" in out else out.last_hidden_state
-        return result
+    def forward(self, *values: Tensor) -> Tensor:
+        return self._result(**dict(zip(self._arguments, values, strict=True)))
+
+    def _result(self, **arguments: Tensor) -> Tensor:
+        out = self.model(**arguments, return_dict=True)
+        found: Tensor = out[next(name for name in _RESULTS if name in out)]
+        return found
+
+
+class _Tokens(_Tensors):
+    """A text model that takes no embeddings: what its table returns is exchanged for them.
+
+    The tokens that it then sees are public and only say where the text ends: at the last position.
+    """
+
+    def __init__(self, model: nn.Module, tokens: int) -> None:
+        super().__init__(model)
+        ids = torch.zeros(1, tokens, dtype=torch.long)
+        ids[0, -1] = model.config.eos_token_id  # type: ignore[union-attr,assignment]
+        self.register_buffer("_ids", ids)
+
+    def forward(self, *values: Tensor) -> Tensor:
+        table = self.model.get_input_embeddings()  # type: ignore[operator]
+        handle = table.register_forward_hook(lambda *_: values[0])
+        try:
+            return self._result(input_ids=self._ids)  # type: ignore[arg-type]
+        finally:
+            handle.remove()
 
 
 def embedded(loaded: Loaded, tokens: NDArray[np.int64]) -> NDArray[np.float64]:

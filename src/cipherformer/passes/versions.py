@@ -143,7 +143,7 @@ class Versions:
         key = ("move", name, bits, width)
         if key not in self._made:
             node = self.build.node(name)
-            copy = node.with_(name=self.build.unique(name), inputs=(source,))
+            copy = node.with_(name=self.build.unique(f"moved_{name}"), inputs=(source,))
             self._made[key] = self._booked(self.build.append(copy), bits, width)
         return self._made[key]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cipherformer.backends import fixed
-from cipherformer.backends.integers import Carrier, bilinear, divided, scaled, shifted, uniform, wrapped
+from cipherformer.backends import fixed, tape
+from cipherformer.backends.integers import Carrier, bilinear, divided, scaled, shifted, wrapped
 from cipherformer.errors import LimitError, ParameterError
 from cipherformer.graph import Graph
 from cipherformer.graph.rewrite import GraphBuilder
@@ -23,7 +23,7 @@ few = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def integers(bits: int, *shape: int, seed: int) -> np.ndarray:
-    value = uniform(np.random.default_rng(seed), bits, shape).astype(object)
+    value = tape.draw(tape.key(seed, "values"), bits, shape).astype(object)
     return value - (1 << (bits - 1))
 
 
@@ -45,7 +45,7 @@ def test_products_are_exact(bits: tuple[int, int], seed: int, inner: int):
 @given(bits=st.integers(2, 120), by=st.integers(1, 100), seed=st.integers(0, 10**6))
 def test_division_is_exact(bits: int, by: int, seed: int):
     value = integers(bits, 20, seed=seed)
-    offset = uniform(np.random.default_rng(seed), by, (20,))
+    offset = tape.draw(tape.key(seed, "offsets"), by, (20,))
     got = divided(value, by, offset)
     assert [int(v) for v in got] == [(int(v) + int(o)) >> by for v, o in zip(value, offset, strict=True)]
 
@@ -127,7 +127,7 @@ def test_a_run_equals_the_big_integer_reference(width: int, frac_bits: int, poli
 @given(bits=st.integers(1, 70), seed=st.integers(0, 1000))
 def test_probabilistic_truncation_is_one_unit_off_at_most_and_right_on_average(bits: int, seed: int):
     value = np.full(2000, int(integers(90, 1, seed=seed)[0]), dtype=object)
-    got = divided(value, bits, uniform(np.random.default_rng(seed), bits, value.shape))
+    got = divided(value, bits, tape.draw(tape.key(seed, "offsets"), bits, value.shape))
     exact = Fraction(int(value[0]), 1 << bits)
     assert all(-1 < int(v) - exact < 1 for v in got)
     assert abs(Fraction(sum(map(int, got)), 2000) - exact) < Fraction(1, 12)

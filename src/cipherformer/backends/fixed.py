@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherformer.backends import tape
+from cipherformer.backends.books import Books
 from cipherformer.backends.exact import check_input
 from cipherformer.backends.integers import (
     Carrier,
@@ -25,10 +27,8 @@ from cipherformer.backends.integers import (
     normal,
     scaled,
     shifted,
-    uniform,
     wrapped,
 )
-from cipherformer.errors import LimitError
 from cipherformer.graph import Node
 from cipherformer.ops import OPS
 from cipherformer.ops.spec import Array, integer, integers, numbers
@@ -69,7 +69,7 @@ def run(
         placement: from `passes.truncate.place`.
         inputs: an array for each input node.
         keep: return every value, not only the outputs.
-        seed: of the probabilistic truncations.
+        seed: of the tape that probabilistic truncations read.
         wrap: let values wrap around in place of an error.
         carrier: the fastest arithmetic allowed; `INT64` and `WIDE` force slower ones with the same results.
         on_node: called after each node, for a progress bar.
@@ -78,7 +78,8 @@ def run(
         LimitError: a value leaves the ring; names its origin.
         DataError: an input that does not fit.
     """
-    machine = _Machine(placement, np.random.default_rng(seed), wrap, carrier)
+    books = Books(placement, wrap)
+    machine = Machine(placement, books, seed, carrier)
     graph = placement.graph
     last = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
     held: dict[str, Array] = {}
@@ -98,37 +99,23 @@ def run(
                 del held[name]
         if on_node:
             on_node(node)
-    return Result(values, machine.headroom, tuple(machine.overflows), machine.carriers)
+    return Result(values, books.headroom, tuple(books.overflows), books.carriers)
 
 
-class _Machine:
-    """Executes single nodes and keeps the books of one run."""
+class Machine:
+    """Executes single nodes with numpy, in any carrier: the reference for `backends.prepared`."""
 
-    def __init__(self, placement: Placement, rng: np.random.Generator, wrap: bool, carrier: Carrier) -> None:
+    def __init__(self, placement: Placement, books: Books, seed: int, carrier: Carrier) -> None:
         self.bits, self.widths = placement.frac_bits, placement.widths
-        self.rng, self.wrap, self.carrier = rng, wrap, carrier
-        self.headroom: dict[str, int] = {}
-        self.overflows: list[str] = []
-        self.carriers: dict[str, int] = {}
+        self.books, self.seed, self.carrier = books, seed, carrier
 
     def checked(self, node: Node, value: Array) -> Array:
         """Books a value's size; outside the ring it is an error, or wraps."""
         if not node.type.secret:
             return value
-        size, width = largest(value).bit_length(), self.widths[node.name]
-        self.headroom[node.name] = width - 1 - size
-        if size < width:
+        if self.books.fits(node, largest(value).bit_length()):
             return value
-        if not self.wrap:
-            raise LimitError(
-                f"a value overflows the ring of {width} bits",
-                where=node.origin or node.name,
-                why=f"{node.op} {node.name} reaches 2^{size - self.bits[node.name]}"
-                f" with {self.bits[node.name]} fraction bits",
-                fix=f"the smallest ring that would do has {size + 1} bits; calibrate on inputs like this one",
-            )
-        self.overflows.append(node.name)
-        return wrapped(value, width)
+        return wrapped(value, self.widths[node.name])
 
     def apply(self, node: Node, operands: list[Array]) -> Array:
         """The integers of one node."""
@@ -150,22 +137,11 @@ class _Machine:
         bits = integer(node.attrs, "bits")
         if node.attrs["mode"] == Truncation.EXACT.value:
             return divided(value, bits, 1 << (bits - 1))
-        return divided(value, bits, uniform(self.rng, bits, value.shape))
+        return divided(value, bits, tape.draw(tape.key(self.seed, node.name), bits, value.shape))
 
     def _changed(self, node: Node, value: Array) -> Array:
-        """In another ring: the same integer, if a narrow ring holds it or a re-extension can read its sign."""
-        narrow = self.widths[node.inputs[0]]
-        size = largest(value).bit_length()
-        if node.op == "narrow" or size < narrow - 1:
-            return value
-        if not self.wrap:
-            raise LimitError(
-                f"a value is too large to leave the ring of {narrow} bits",
-                where=node.origin or node.name,
-                why=f"{node.inputs[0]} needs {size} bits; a re-extension reads the sign of at most {narrow - 2}",
-                fix=f"a ring {size + 2 - narrow} bits wider would do; calibrate on inputs like this one",
-            )
-        self.overflows.append(node.name)
+        """In another ring: the same integer, if a re-extension can read its sign."""
+        self.books.readable(node, largest(value).bit_length())
         return value
 
     def _select(self, node: Node, value: Array) -> Array:
@@ -212,8 +188,7 @@ class _Machine:
         return normal(value, bound, self.carrier)
 
     def _count(self, value: Array) -> None:
-        name = "wide" if value.dtype == object else str(value.dtype)
-        self.carriers[name] = self.carriers.get(name, 0) + 1
+        self.books.count("wide" if value.dtype == object else str(value.dtype))
 
 
 def _plain(node: Node, operands: list[Array]) -> Array:

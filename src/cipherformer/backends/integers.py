@@ -73,14 +73,6 @@ def divided(value: Array, bits: int, offset: Array | int) -> Array:
     return normal(out, largest(out))
 
 
-def uniform(rng: np.random.Generator, bits: int, shape: tuple[int, ...]) -> Array:
-    """Uniform integers below 2^bits."""
-    if bits <= 62:
-        return rng.integers(0, 1 << bits, size=shape)
-    high = rng.integers(0, 1 << (bits - 62), size=shape).astype(object)
-    return np.asarray((high << 62) + rng.integers(0, 1 << 62, size=shape).astype(object))
-
-
 def wrapped(value: Array, width: int) -> Array:
     """The representative in [-2^(width-1), 2^(width-1))."""
     half = 1 << (width - 1)

@@ -66,3 +66,35 @@ def convolutions(stride: int) -> Graph:
     return g.finish(
         g.emit("linear", g.emit("reshape", h, shape=(1, size)), g.constant(rng.normal(size=(6, size))))
     )
+
+
+def deep_perceptron(blocks: int, width: int = 8, seed: int = 0) -> Graph:
+    """Residual blocks x + W2 (W1 x)^2, then a head: three levels a block."""
+    rng = np.random.default_rng(seed)
+    g = GraphBuilder("deep")
+    x = g.input("x", (1, width))
+
+    def weight(rows: int, columns: int, size: float) -> str:
+        return g.constant(rng.normal(size=(rows, columns)) * size / np.sqrt(columns))
+
+    h = x
+    for block in range(blocks):
+        g.origin = f"blocks.{block}"
+        inner = g.emit("power", g.emit("linear", h, weight(width, width, 0.7)), exponent=2)
+        h = g.emit("add", h, g.emit("linear", inner, weight(width, width, 0.3)))
+    return g.finish(g.emit("linear", h, weight(3, width, 1.0), g.constant(rng.normal(size=3))))
+
+
+def two_branches(width: int = 8) -> Graph:
+    """Two independent chains of squares that meet in a product."""
+    rng = np.random.default_rng(5)
+    g = GraphBuilder("branches")
+    x = g.input("x", (1, width))
+    ends = []
+    for _ in range(2):
+        h = x
+        for _ in range(4):
+            weight = g.constant(rng.normal(size=(width, width)) * 0.6 / np.sqrt(width))
+            h = g.emit("power", g.emit("add", g.emit("linear", h, weight), g.constant(0.3)), exponent=2)
+        ends.append(h)
+    return g.finish(g.emit("mul", *ends))

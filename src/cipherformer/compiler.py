@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.backends import ckks_sim
-from cipherformer.errors import DataError, LimitError, ParameterError
+from cipherformer.errors import CipherformerError, DataError, LimitError, ParameterError
 from cipherformer.graph import Graph
 from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.ops import ErrorBudget
-from cipherformer.passes.level import assign_levels, levels_needed
+from cipherformer.passes.level import assign_levels, levels_needed, place_refreshes
 from cipherformer.passes.pack import MAX_DIAGONALS, pack
 from cipherformer.passes.packing import Packed
 from cipherformer.passes.pipeline import Settings, run_passes
@@ -24,6 +24,7 @@ from cipherformer.passes.regions import is_nonlinear, regions
 from cipherformer.passes.scale import assign_scales
 from cipherformer.plan.estimate import encoded_bytes, seconds_of
 from cipherformer.plan.plan import Plan
+from cipherformer.targets.bootstrap import MARGIN, SETS, BootstrapSet, bootstrap_set
 from cipherformer.targets.ckks import CkksTarget, candidates, check_digits
 from cipherformer.targets.prices import PriceTable
 from cipherformer.targets.primes import generate_primes
@@ -40,7 +41,10 @@ class Options:
         margin: by which calibrated ranges are widened.
         budget: errors allowed by approximations.
         threads: of the server, for the prediction.
-        max_levels: refuse plans that need more.
+        max_levels: most levels of a plan without bootstrapping.
+        bootstrap: `auto` compares bootstrapping with doing without where both can be, `never`, or a set to
+            use: by its name or itself.
+        memory_price: seconds that a GiB of encoded weights counts for when refreshes are placed.
         max_weight_bytes: encoded weights in the server's memory; a plan within it is preferred to a
             faster one.
         insecure_target: a ring for tests; its name says what it is.
@@ -53,6 +57,8 @@ class Options:
     budget: ErrorBudget = field(default_factory=ErrorBudget)
     threads: int = 2
     max_levels: int = 26
+    bootstrap: str | BootstrapSet = "auto"
+    memory_price: float = 0.1
     max_weight_bytes: int = 2 << 30
     insecure_target: CkksTarget | None = None
 
@@ -64,6 +70,7 @@ class _Candidate:
     target: CkksTarget
     seconds: float
     weight_bytes: int
+    bootstrap: BootstrapSet | None = None
 
     def rank(self, options: Options) -> tuple[int, float]:
         """Smaller is better: weights beyond what is allowed, then seconds."""
@@ -140,7 +147,9 @@ def compile_graph(
         transforms=best.packed.transforms,
         vectors=best.packed.vectors,
         packings=best.packed.packings,
+        bootstrap=best.bootstrap,
     )
+    check_refreshed(plan, samples)
     error = ckks_sim.rms_error(plan, samples[: min(4, len(samples))])
     return replace(plan, predicted_rms_error=error)
 
@@ -148,8 +157,10 @@ def compile_graph(
 def _cheapest(graph: Graph, options: Options) -> _Candidate:
     """The fastest predicted of: rings that hold the depth, and affine values computed once or in each
     reader."""
-    rings = [options.insecure_target.log_n] if options.insecure_target else [options.log_n or 16]
-    if not options.log_n and not options.insecure_target:
+    chosen = _chosen_set(options)
+    fixed = options.insecure_target or chosen
+    rings = [fixed.log_n] if fixed else [options.log_n or 16]
+    if not options.log_n and not fixed:
         rings += [15, 14, 13]
     best: _Candidate | None = None
     problem: Exception | None = None
@@ -198,8 +209,103 @@ def _shared_values(graph: Graph) -> list[str]:
 
 
 def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options, stepwise: bool) -> _Candidate:
+    """The cheapest of: one ring that holds the whole depth, and rings with bootstrapping."""
     parts, outputs = regions(graph, keep)
     packed = pack(parts, outputs, log_n - 1, stepwise=stepwise)
+    found: list[_Candidate] = []
+    problem: CipherformerError | None = None
+    chosen = _chosen_set(options)
+    if chosen is None:
+        try:
+            found.append(_leveled(packed, log_n, options))
+        except (LimitError, ParameterError) as error:
+            problem = error
+    depth = levels_needed(assign_levels(packed.steps, packed.outputs))
+    for bootstrap in _sets(log_n, options) if chosen is None else [chosen]:
+        # A ring whose levels last needs no refresh, and is better without room for one.
+        if chosen is None and found and depth <= bootstrap.output_level:
+            continue
+        try:
+            found.append(_refreshed(packed, bootstrap, options))
+        except (LimitError, ParameterError) as error:
+            problem = error
+    if not found:
+        assert problem is not None
+        raise problem
+    best = min(found, key=lambda c: c.rank(options))
+    scaled = assign_scales(
+        best.steps,
+        packed.outputs,
+        packed.transforms,
+        packed.vectors,
+        best.target.moduli,
+        best.target.scale,
+        best.bootstrap,
+    )
+    return replace(best, steps=scaled)
+
+
+def _chosen_set(options: Options) -> BootstrapSet | None:
+    """The set that the options name, if they do."""
+    if isinstance(options.bootstrap, BootstrapSet):
+        return options.bootstrap
+    return None if options.bootstrap in ("auto", "never") else bootstrap_set(options.bootstrap)
+
+
+def _sets(log_n: int, options: Options) -> list[BootstrapSet]:
+    """Secure sets of a ring, where the choice is automatic."""
+    if options.bootstrap == "never" or options.insecure_target is not None:
+        return []
+    return [s for s in SETS.values() if s.log_n == log_n and not s.insecure]
+
+
+def _refreshed(packed: Packed, bootstrap: BootstrapSet, options: Options) -> _Candidate:
+    """A plan on a ring with bootstrapping, refreshes where they cost least."""
+    target, prices = bootstrap.target(), PriceTable.default()
+
+    def cost(step: Step) -> float:
+        ledger = _count(replace(packed, steps=(*_stand_ins(step), step), outputs=(step.name,)), target)
+        seconds = sum(seconds_of(ledger, target, prices, options.threads).values())
+        held = encoded_bytes([step], packed.transforms, target)
+        return seconds + options.memory_price * held / (1 << 30)
+
+    steps = place_refreshes(packed.steps, packed.outputs, bootstrap, cost, bootstrap.seconds)
+    ledger = _count(replace(packed, steps=steps), target, bootstrap)
+    seconds = sum(seconds_of(ledger, target, prices, options.threads, bootstrap).values())
+    weights = encoded_bytes(steps, packed.transforms, target)
+    return _Candidate(packed, steps, target, seconds, weights, bootstrap)
+
+
+def _stand_ins(step: Step) -> list[Step]:
+    """Inputs of one step, to count it alone."""
+    names = dict.fromkeys(step.inputs)
+    return [Step(n, "input", (), step.layout, "", level=step.level_in) for n in names]
+
+
+def check_refreshed(plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+    """What the samples make of refreshed values stays inside their bounds.
+
+    Raises:
+        LimitError: if it does not; the range came from the model, the value from its approximation.
+    """
+    if plan.bootstrap is None:
+        return
+    steps = {s.name: s for s in plan.steps}
+    for sample in samples:
+        for name, parts in ckks_sim.run(plan, sample, seed=None).refreshed.items():
+            for source, part, bound in zip(steps[name].inputs, parts, steps[name].bounds, strict=True):
+                largest = float(np.abs(part[steps[source].layout.slot_map() >= 0]).max(initial=0.0))
+                if largest > 1 - MARGIN:
+                    raise LimitError(
+                        f"{source} reaches {largest * bound:.4g} where it is refreshed",
+                        where=steps[source].origin or source,
+                        why=f"its calibrated range allows {steps[source].bound:.4g}, the refresh {bound:g}",
+                        fix="calibrate on a wider sample, widen the margin, or train with a range loss",
+                    )
+
+
+def _leveled(packed: Packed, log_n: int, options: Options) -> _Candidate:
+    """A plan whose ring holds its whole depth."""
     steps = assign_levels(packed.steps, packed.outputs)
     levels = levels_needed(steps)
     if levels > options.max_levels:
@@ -213,7 +319,7 @@ def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options, s
         )
     best: _Candidate | None = None
     for target in _targets(levels, log_n, options):
-        ledger = _count(packed, steps, target)
+        ledger = _count(replace(packed, steps=steps), target)
         seconds = sum(seconds_of(ledger, target, PriceTable.default(), options.threads).values())
         if best is None or seconds < best.seconds:
             weights = encoded_bytes(steps, packed.transforms, target)
@@ -222,10 +328,7 @@ def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options, s
         raise ParameterError(
             f"{levels} levels do not fit N = 2^{log_n} at 128-bit security", fix="choose a larger log_n"
         )
-    scaled = assign_scales(
-        best.steps, packed.outputs, packed.transforms, packed.vectors, best.target.moduli, best.target.scale
-    )
-    return replace(best, steps=scaled)
+    return best
 
 
 def _targets(levels: int, log_n: int, options: Options) -> list[CkksTarget]:
@@ -251,11 +354,11 @@ def _targets(levels: int, log_n: int, options: Options) -> list[CkksTarget]:
     return out
 
 
-def _count(packed: Packed, steps: Sequence[Step], target: CkksTarget) -> Ledger:
+def _count(packed: Packed, target: CkksTarget, bootstrap: BootstrapSet | None = None) -> Ledger:
     """Operations of a candidate; scales are not decided yet, and do not matter to the count."""
-    algebra = CountAlgebra(target.moduli, target.slots, check_scales=False)
-    inputs = {s.name: Shadow(s.level, target.scale) for s in steps if s.kernel == "input"}
-    steered = [s.with_(scale=target.scale) for s in steps]
+    algebra = CountAlgebra(target.moduli, target.slots, check_scales=False, bootstrap=bootstrap)
+    inputs = {s.name: Shadow(s.level, target.scale) for s in packed.steps if s.kernel == "input"}
+    steered = [s.with_(scale=target.scale) for s in packed.steps]
 
     def enter(step: Step) -> None:
         algebra.ledger.step = step.name

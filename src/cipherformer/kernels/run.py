@@ -17,9 +17,9 @@ V = TypeVar("V")
 
 
 def depth(step: Step) -> int:
-    """Levels between the inputs of a step and its result."""
+    """Levels that a step consumes."""
     match step.kernel:
-        case "input" | "scalar" | "part":
+        case "input" | "scalar" | "refresh" | "part":
             return 0
         case "affine" | "contract" | "mul":
             return 1
@@ -85,7 +85,7 @@ def _refresh(b: SlotAlgebra[V], step: Step, x: list[V]) -> V | list[V]:
     """Values as parts of their bounds go in; what comes out is multiplied by an integer and read as the value
     again, so neither costs a level."""
     parts = [b.relabel(v, b.scale(v) * bound) for v, bound in zip(x, step.bounds, strict=True)]
-    fresh = b.refresh(parts, step.level, step.scale)
+    fresh = b.refresh(parts, step.level, step.scale * step.bounds[0] / step.gains[0])
     out = []
     for v, bound, gain in zip(fresh, step.bounds, step.gains, strict=True):
         scaled = b.mul_scalar(v, float(gain), 1.0) if gain != 1 else v

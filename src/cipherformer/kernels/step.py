@@ -49,7 +49,8 @@ class Step:
         reason: why a `refresh` step stands where it stands.
         level_in: level that the inputs are dropped to.
         level: level of the result.
-        scale: scale of the result; affine and polynomial steps are steered to it, others arrive at it.
+        scale: scale of the result (of a bundle: of its first value); affine, polynomial and refresh steps are
+            steered to it, others arrive at it.
     """
 
     name: str

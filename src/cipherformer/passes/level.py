@@ -1,28 +1,43 @@
 """Levels: every step runs as late, that is at as low a level, as its readers allow, because fewer limbs cost
-less."""
+less. Where the levels do not last, values are refreshed (`passes.refresh` says which)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, log2
 
-from cipherformer.errors import CompileError
+from cipherformer.errors import CompileError, LimitError
 from cipherformer.kernels.run import depth
 from cipherformer.kernels.step import Step
+from cipherformer.passes.refresh import Calls, Item, Placement, place
+from cipherformer.targets.bootstrap import MARGIN, BootstrapSet
+
+SMALLEST_BOUND = 2.0**-4
+"""Values below are refreshed with this bound: a smaller one would move scales too far."""
 
 
-def assign_levels(steps: Sequence[Step], outputs: Sequence[str], output_level: int = 0) -> tuple[Step, ...]:
+def assign_levels(
+    steps: Sequence[Step], outputs: Sequence[str], bootstrap: BootstrapSet | None = None
+) -> tuple[Step, ...]:
     """Steps with `level_in` and `level`; an input's level is the largest that a reader needs.
 
     Raises:
         CompileError: if a step is read by nobody.
     """
-    need = dict.fromkeys(outputs, output_level)
+    need = dict.fromkeys(outputs, 0)
     done: list[Step] = []
     for step in reversed(steps):
         if step.name not in need:
             raise CompileError("a step without readers", where=step.origin or step.name)
         level = need[step.name]
         level_in = level + depth(step)
+        if step.kernel in ("refresh", "part"):
+            assert bootstrap is not None
+            level = level_in = bootstrap.output_level
+        if step.kernel == "refresh":
+            assert bootstrap is not None
+            level_in = bootstrap.input_level
         for name in step.inputs:
             need[name] = max(need.get(name, 0), level_in)
         done.append(step.with_(level=level, level_in=level_in))
@@ -32,3 +47,149 @@ def assign_levels(steps: Sequence[Step], outputs: Sequence[str], output_level: i
 def levels_needed(steps: Sequence[Step]) -> int:
     """Levels that the client's ciphertexts must have."""
     return max((s.level for s in steps if s.kernel == "input"), default=0)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Problem:
+    """Steps, and the same as placement sees them."""
+
+    steps: tuple[Step, ...]
+    items: tuple[Item, ...]
+    outputs: tuple[int, ...]
+    calls: Calls
+
+    def solve(self, forbidden: int = -1) -> Placement | None:
+        """The best placement that does not refresh one value."""
+        items = list(self.items)
+        if forbidden >= 0:
+            items[forbidden] = replace(items[forbidden], refreshable=False)
+        return place(items, self.outputs, self.calls)
+
+
+def place_refreshes(
+    steps: Sequence[Step],
+    outputs: Sequence[str],
+    bootstrap: BootstrapSet,
+    cost: Callable[[Step], float],
+    seconds: tuple[float, float],
+) -> tuple[Step, ...]:
+    """Steps with refreshes where they cost least, and with levels.
+
+    Args:
+        steps: without refreshes.
+        outputs: values that go back to the client.
+        bootstrap: the set that refreshes.
+        cost: seconds of a step whose levels are set, memory included.
+        seconds: of a call with one value, and with two.
+
+    Raises:
+        LimitError: a step deeper than what a refresh gives; a value to refresh that has no range.
+    """
+    problem = _problem(steps, outputs, bootstrap, cost, seconds)
+    best = problem.solve()
+    if best is None:
+        deepest = max(steps, key=depth)
+        raise LimitError(
+            f"{deepest.kernel} takes {depth(deepest)} levels",
+            where=deepest.origin or deepest.name,
+            why=f"a refresh with {bootstrap.name} gives levels {bootstrap.output_level} down to"
+            f" {bootstrap.input_level}",
+            fix="lower activation degrees or train a narrower normaliser range",
+        )
+    reasons = {}
+    for call in best.calls:
+        for value in call:
+            reasons[value] = _reason(problem, best, value, call)
+    inserted = _inserted(problem.steps, best, reasons)
+    return assign_levels(inserted, outputs, bootstrap)
+
+
+def _problem(
+    steps: Sequence[Step],
+    outputs: Sequence[str],
+    bootstrap: BootstrapSet,
+    cost: Callable[[Step], float],
+    seconds: tuple[float, float],
+) -> _Problem:
+    index = {s.name: i for i, s in enumerate(steps)}
+    highest = bootstrap.output_level
+    items = []
+    for step in steps:
+        d, costs = depth(step), [0.0] * (highest + 1)
+        for level_in in range(d, highest + 1):
+            seconds_here = cost(step.with_(level_in=level_in, level=level_in - d))
+            costs[level_in] = max(seconds_here, costs[level_in - 1] if level_in else 0.0)
+        inputs = tuple(dict.fromkeys(index[i] for i in step.inputs))
+        items.append(Item(inputs, d, tuple(costs), step.kernel != "input"))
+    first, both = seconds
+    second = min(first, max(0.0, both - first)) if bootstrap.values_per_call > 1 else None
+    calls = Calls(bootstrap.input_level, highest, first, second)
+    return _Problem(tuple(steps), tuple(items), tuple(index[o] for o in outputs), calls)
+
+
+def _reason(problem: _Problem, best: Placement, value: int, call: tuple[int, ...]) -> str:
+    """Why a value is refreshed: whom it serves, and what it would cost not to refresh it."""
+    name = problem.steps[value].name
+    readers = [s.name for s in problem.steps if name in s.inputs]
+    shown = ", ".join(readers[:3]) + (f" and {len(readers) - 3} more" if len(readers) > 3 else "")
+    words = [f"serves {shown}"]
+    if len(call) > 1:
+        words.append("shares a call")
+    other = problem.solve(forbidden=value)
+    if other is None:
+        words.append("no plan without it")
+    else:
+        more = other.cost - best.cost
+        here = {v for c in best.calls for v in c}
+        instead = [problem.steps[v].name for c in other.calls for v in c if v not in here]
+        places = f", at {', '.join(instead[:2])}{' and more' if len(instead) > 2 else ''}" if instead else ""
+        words.append(f"elsewhere +{more:.3g} s{places}")
+    return "; ".join(words)
+
+
+def _inserted(steps: Sequence[Step], best: Placement, reasons: Mapping[int, str]) -> tuple[Step, ...]:
+    """The steps with refreshes, each as early as its order allows; readers read what was refreshed."""
+    fresh: dict[str, str] = {}
+    made: dict[str, Step] = {}
+    for call in best.calls:
+        values = [steps[v] for v in sorted(call)]
+        bounds = tuple(bound_of(v) for v in values)
+        common = {"layout": values[0].layout, "origin": values[0].origin}
+        names = tuple(v.name for v in values)
+        label = f"{'+'.join(names)}.fresh"
+        reason = " | ".join(dict.fromkeys(reasons[v] for v in sorted(call)))
+        ones = (1,) * len(names)
+        made[label] = Step(label, "refresh", names, bounds=bounds, gains=ones, reason=reason, **common)
+        for k, value in enumerate(values):
+            fresh[value.name] = f"{value.name}.fresh"
+            if len(values) > 1:
+                part = f"{value.name}.fresh"
+                made[part] = Step(part, "part", (label,), value.layout, value.origin, index=k)
+    for step in steps:
+        made[step.name] = step.with_(inputs=tuple(fresh.get(i, i) for i in step.inputs))
+    out: dict[str, Step] = {}
+
+    def visit(name: str) -> None:
+        if name not in out:
+            for i in made[name].inputs:
+                visit(i)
+            out[name] = made[name]
+
+    for step in steps:
+        visit(step.name)
+    return tuple(out.values())
+
+
+def bound_of(step: Step) -> float:
+    """The power of two that a value's calibrated range stays below, with `MARGIN` to spare.
+
+    Raises:
+        LimitError: if there is no range.
+    """
+    if step.bound <= 0:
+        raise LimitError(
+            f"{step.name} has no calibrated range and must be refreshed",
+            where=step.origin,
+            fix="calibrate with samples on which the value is not always zero",
+        )
+    return float(max(SMALLEST_BOUND, 2.0 ** ceil(log2(step.bound / (1 - MARGIN)))))

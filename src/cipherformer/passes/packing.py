@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,16 @@ class Packer:
     packings: dict[str, tuple[str, NDArray[np.int64]]] = field(default_factory=dict)
 
     def emit(self, step: Step) -> None:
-        """Append a step and note its layout."""
-        self.steps.append(step)
+        """Append a step with its range, and note its layout."""
+        self.steps.append(replace(step, bound=self._bound(step.name)))
         self.layouts[step.name] = step.layout
+
+    def _bound(self, name: str) -> float:
+        """Largest absolute value; a copy of a value, `NAME.repack` and the like, has its range."""
+        while name not in self.regions:
+            name = name.rpartition(".")[0]
+        region = self.regions[name]
+        return max(abs(region.low or 0.0), abs(region.high or 0.0))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

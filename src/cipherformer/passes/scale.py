@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import log2
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.count import CountAlgebra, Shadow
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
+from cipherformer.targets.bootstrap import BootstrapSet
 
 MAX_DRIFT_BITS = 16.0
 
@@ -31,6 +33,7 @@ def assign_scales(
     vectors: Mapping[str, NDArray[np.float64]],
     moduli: Sequence[int],
     scale: float,
+    bootstrap: BootstrapSet | None = None,
 ) -> tuple[Step, ...]:
     """Steps with the scale of every result.
 
@@ -38,12 +41,12 @@ def assign_scales(
         CompileError: if a scale ends more than `MAX_DRIFT_BITS` away from the target's.
     """
     wishes = _wishes(steps)
-    steered = [s.with_(scale=scale * 2.0 ** wishes.get(s.name, 0.0)) for s in steps]
+    steered = [_steered(s, wishes, _readers_of(s, steps), scale) for s in steps]
     recorded: dict[str, float] = {}
-    algebra = CountAlgebra(moduli, 1)
+    algebra = CountAlgebra(moduli, 1, bootstrap=bootstrap)
     inputs = {s.name: Shadow(s.level, scale) for s in steps if s.kernel == "input"}
     final = []
-    values: dict[str, Shadow] = dict(inputs)
+    values: dict[str, Any] = dict(inputs)  # bundles are lists
     for step in steered:
         if step.kernel != "input":
             # One step at a time, so that the scale of every value is seen.
@@ -51,7 +54,8 @@ def assign_scales(
             stand_ins = [Step(n, "input", (), step.layout, "") for n in dict.fromkeys(step.inputs)]
             out = execute(algebra, [*stand_ins, step], transforms, vectors, shadows, [step.name])
             values[step.name] = out[step.name]
-        recorded[step.name] = values[step.name].scale
+        value = values[step.name][0] if isinstance(values[step.name], list) else values[step.name]
+        recorded[step.name] = value.scale
         drift = log2(recorded[step.name] / scale)
         if abs(drift) > MAX_DRIFT_BITS:
             raise CompileError(
@@ -59,13 +63,32 @@ def assign_scales(
                 where=step.origin,
                 why="a constant was folded into a scale where no affine step could make up for it",
             )
-        if values[step.name].level != step.level:
+        if value.level != step.level:
             raise CompileError(
-                f"{step.name} ends at level {values[step.name].level}, {step.level} was planned",
+                f"{step.name} ends at level {value.level}, {step.level} was planned",
                 where=step.origin,
             )
         final.append(replace(step, scale=recorded[step.name]))
     return tuple(final)
+
+
+def _readers_of(bundle: Step, steps: Sequence[Step]) -> list[str]:
+    """The names under which the values of a refresh are read."""
+    if bundle.kernel != "refresh" or len(bundle.inputs) == 1:
+        return [bundle.name]
+    parts = {s.index: s.name for s in steps if s.kernel == "part" and s.inputs == (bundle.name,)}
+    return [parts[i] for i in range(len(bundle.inputs))]
+
+
+def _steered(step: Step, wishes: Mapping[str, float], names: Sequence[str], scale: float) -> Step:
+    """The step with the scale that its readers wish; a refresh with the gains that bring it near."""
+    if step.kernel != "refresh":
+        return step.with_(scale=scale * 2.0 ** wishes.get(step.name, 0.0))
+    exponents = [
+        round(log2(bound) + wishes.get(name, 0.0)) for name, bound in zip(names, step.bounds, strict=True)
+    ]
+    gains = tuple(1 << max(0, e) for e in exponents)
+    return step.with_(scale=scale * gains[0] / step.bounds[0], gains=gains)
 
 
 def _wishes(steps: Sequence[Step]) -> dict[str, float]:
@@ -83,6 +106,9 @@ def _wishes(steps: Sequence[Step]) -> dict[str, float]:
             for k in reversed(step.relaxations):
                 deviation = log2(k) + deviation / 2
             wish.setdefault(step.inputs[0], deviation - log2(step.interval[1]))
+        elif step.kernel == "refresh":
+            for name, bound in zip(step.inputs, step.bounds, strict=True):
+                wish.setdefault(name, -log2(bound))
         elif step.kernel == "scalar":
             wish.setdefault(step.inputs[0], mine + log2(abs(step.factor)))
         elif step.kernel == "power" and mine:

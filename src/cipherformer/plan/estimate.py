@@ -11,6 +11,7 @@ from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.count import Ledger
 from cipherformer.kernels.step import Step
 from cipherformer.plan.signature import Signature
+from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 from cipherformer.targets.prices import PriceTable, work_of
 
@@ -43,11 +44,18 @@ class Estimate:
 
 
 def seconds_of(
-    ledger: Ledger, target: CkksTarget, prices: PriceTable, threads: int
+    ledger: Ledger,
+    target: CkksTarget,
+    prices: PriceTable,
+    threads: int,
+    bootstrap: BootstrapSet | None = None,
 ) -> dict[tuple[str, str], float]:
     """Predicted seconds by (step, primitive)."""
     out: defaultdict[tuple[str, str], float] = defaultdict(float)
     for op, count in ledger.counts.items():
+        if op.primitive == "bootstrap" and bootstrap is not None:
+            out[op.step, op.primitive] += bootstrap.seconds[min(op.values, 2) - 1] * count
+            continue
         work = work_of(op, len(target.special_moduli), target.digit_size)
         out[op.step, op.primitive] += prices.seconds(work, target.log_n, threads) * count
     return dict(out)
@@ -77,7 +85,7 @@ def encoded_bytes(steps: Sequence[Step], transforms: Mapping[str, Transform], ta
 def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> Estimate:
     """Predict a plan's cost from a price table (the package's, if none is given)."""
     t = plan.target
-    times = seconds_of(plan.ledger, t, prices or PriceTable.default(), threads)
+    times = seconds_of(plan.ledger, t, prices or PriceTable.default(), threads, plan.bootstrap)
     by_step: defaultdict[str, float] = defaultdict(float)
     by_primitive: defaultdict[str, float] = defaultdict(float)
     for (step, primitive), seconds in times.items():
@@ -110,6 +118,8 @@ def summarise(plan: Plan, threads: int = 2) -> dict[str, Any]:
         "security_bits": t.security_bits,
         "log_qp": round(t.log_qp, 1),
         "levels": plan.levels,
+        "bootstrap": plan.bootstrap.name if plan.bootstrap else "",
+        "bootstraps": operations["bootstrap"],
         "rotations": sum(
             count * (op.babies + op.giants + (op.primitive == "rotation"))
             for op, count in plan.ledger.counts.items()

@@ -15,8 +15,8 @@ def ring(log_n: int, levels: int = 20) -> CkksTarget:
     return CkksTarget(log_n, primes[: levels + 1], primes[levels + 1 :], 3, 40, insecure=True)
 
 
-def attention_graph(tokens: int, width: int, heads: int, seed: int = 0) -> Graph:
-    """Patches, positions, PowerSoftmax attention, an MLP with a residual sum, mean pool and a head."""
+def attention_graph(tokens: int, width: int, heads: int, seed: int = 0, blocks: int = 1) -> Graph:
+    """Patches, positions, blocks of PowerSoftmax attention and an MLP, residual sums, mean pool, a head."""
     rng = np.random.default_rng(seed)
     g = GraphBuilder("attention")
     size = width // heads
@@ -28,18 +28,20 @@ def attention_graph(tokens: int, width: int, heads: int, seed: int = 0) -> Graph
     def split(value: str) -> str:
         return g.emit("permute", g.emit("reshape", value, shape=(1, tokens, heads, size)), dims=(0, 2, 1, 3))
 
-    e = g.emit(
+    z = g.emit(
         "add", g.emit("linear", x, weight(width, 3)), g.constant(rng.normal(size=(1, tokens, width)) * 0.1)
     )
-    q, k, v = (split(g.emit("linear", e, weight(width, width))) for _ in range(3))
-    scores = g.emit("matmul", g.emit("mul", q, g.constant(0.3)), g.emit("permute", k, dims=(0, 1, 3, 2)))
-    weights = g.emit("power_softmax", scores, exponent=4, epsilon=0.1, dim=3)
-    o = g.emit("permute", g.emit("matmul", weights, v), dims=(0, 2, 1, 3))
-    y = g.emit(
-        "add", e, g.emit("linear", g.emit("reshape", o, shape=(1, tokens, width)), weight(width, width))
-    )
-    h = g.emit("gelu", g.emit("linear", y, weight(2 * width, width)), approximate="none")
-    z = g.emit("add", y, g.emit("linear", h, weight(width, 2 * width)))
+    for block in range(blocks):
+        g.origin = f"blocks.{block}" if blocks > 1 else ""
+        q, k, v = (split(g.emit("linear", z, weight(width, width))) for _ in range(3))
+        scores = g.emit("matmul", g.emit("mul", q, g.constant(0.3)), g.emit("permute", k, dims=(0, 1, 3, 2)))
+        weights = g.emit("power_softmax", scores, exponent=4, epsilon=0.1, dim=3)
+        o = g.emit("permute", g.emit("matmul", weights, v), dims=(0, 2, 1, 3))
+        y = g.emit(
+            "add", z, g.emit("linear", g.emit("reshape", o, shape=(1, tokens, width)), weight(width, width))
+        )
+        h = g.emit("gelu", g.emit("linear", y, weight(2 * width, width)), approximate="none")
+        z = g.emit("add", y, g.emit("linear", h, weight(width, 2 * width)))
     out = g.emit("linear", g.emit("mean", z, dims=(1,), keepdim=False), weight(5, width), weight(5))
     return g.finish(out)
 

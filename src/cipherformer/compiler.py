@@ -16,7 +16,7 @@ from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.ops import ErrorBudget
-from cipherformer.passes.level import assign_levels, levels_needed, place_refreshes
+from cipherformer.passes.level import Refreshes, assign_levels, levels_needed, place_refreshes
 from cipherformer.passes.pack import MAX_DIAGONALS, pack
 from cipherformer.passes.packing import Packed
 from cipherformer.passes.pipeline import Settings, run_passes
@@ -70,7 +70,12 @@ class _Candidate:
     target: CkksTarget
     seconds: float
     weight_bytes: int
-    bootstrap: BootstrapSet | None = None
+    refreshes: Refreshes | None = None
+
+    @property
+    def bootstrap(self) -> BootstrapSet | None:
+        """The set behind the refreshes."""
+        return self.refreshes.bootstrap if self.refreshes else None
 
     def rank(self, options: Options) -> tuple[int, float]:
         """Smaller is better: weights beyond what is allowed, then seconds."""
@@ -137,7 +142,8 @@ def compile_graph(
     options = options or Options()
     lowered = run_passes(graph, Settings(samples, options.margin, options.budget))
     best = _cheapest(lowered, options)
-    steps = best.steps
+    reasons = best.refreshes.reasons() if best.refreshes else {}
+    steps = tuple(s.with_(reason=reasons.get(s.name, "")) for s in best.steps)
     plan = Plan(
         name=lowered.name,
         graph=lowered,
@@ -182,16 +188,24 @@ def _cheapest(graph: Graph, options: Options) -> _Candidate:
 
 
 def _with_shared_values(graph: Graph, log_n: int, options: Options, *, stepwise: bool) -> _Candidate:
-    """Greedy: keep one more shared affine value as long as the prediction improves."""
-    best = _attempt(graph, frozenset(), log_n, options, stepwise)
+    """Greedy: from no shared affine value computed once, or all of them, change one more as long as the
+    prediction improves."""
+    names = _shared_values(graph)
+    best: _Candidate | None = None
     kept: frozenset[str] = frozenset()
-    for name in _shared_values(graph):
+    problem: CipherformerError | None = None
+    changes = [frozenset(), frozenset(names), *(frozenset({name}) for name in names)]
+    for change in changes[:1] if not names else changes:
         try:
-            tried = _attempt(graph, kept | {name}, log_n, options, stepwise)
-        except (LimitError, ParameterError):
+            tried = _attempt(graph, kept ^ change, log_n, options, stepwise)
+        except (LimitError, ParameterError) as error:
+            problem = problem or error
             continue
-        if tried.rank(options) < best.rank(options):
-            best, kept = tried, kept | {name}
+        if best is None or tried.rank(options) < best.rank(options):
+            best, kept = tried, kept ^ change
+    if best is None:
+        assert problem is not None
+        raise problem
     return best
 
 
@@ -269,11 +283,12 @@ def _refreshed(packed: Packed, bootstrap: BootstrapSet, options: Options) -> _Ca
         held = encoded_bytes([step], packed.transforms, target)
         return seconds + options.memory_price * held / (1 << 30)
 
-    steps = place_refreshes(packed.steps, packed.outputs, bootstrap, cost, bootstrap.seconds)
+    placed = place_refreshes(packed.steps, packed.outputs, bootstrap, cost, bootstrap.seconds)
+    steps = placed.steps
     ledger = _count(replace(packed, steps=steps), target, bootstrap)
     seconds = sum(seconds_of(ledger, target, prices, options.threads, bootstrap).values())
     weights = encoded_bytes(steps, packed.transforms, target)
-    return _Candidate(packed, steps, target, seconds, weights, bootstrap)
+    return _Candidate(packed, steps, target, seconds, weights, placed)
 
 
 def _stand_ins(step: Step) -> list[Step]:

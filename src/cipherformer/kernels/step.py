@@ -42,7 +42,7 @@ class Step:
         sums: rotations after the product of a `contract` step.
         exponent, coefficients, interval, relaxations: of the polynomial kernels.
         bound: largest absolute value of the result by calibration, a margin included; 0 if unknown.
-        bounds: of a `refresh` step: for each input a power of two that its values do not exceed.
+        bounds: of a `refresh` step: for each input what its values do not exceed.
         gains: of a `refresh` step: the integer that each refreshed value is multiplied by; its scale is then
             the target's times gain / bound.
         index: of a `part` step: which value of the bundle.

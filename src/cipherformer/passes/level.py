@@ -3,17 +3,17 @@ less. Where the levels do not last, values are refreshed (`passes.refresh` says 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log2
 
 from cipherformer.errors import CompileError, LimitError
 from cipherformer.kernels.run import depth
 from cipherformer.kernels.step import Step
-from cipherformer.passes.refresh import Calls, Item, Placement, place
+from cipherformer.passes.refresh import FEW_LABELS, Calls, Item, Placement, place
 from cipherformer.targets.bootstrap import MARGIN, BootstrapSet
 
-SMALLEST_BOUND = 2.0**-4
+SMALLEST_BOUND = 2.0**-2
 """Values below are refreshed with this bound: a smaller one would move scales too far."""
 
 
@@ -50,20 +50,53 @@ def levels_needed(steps: Sequence[Step]) -> int:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Problem:
-    """Steps, and the same as placement sees them."""
+class Refreshes:
+    """A placement of refreshes.
 
-    steps: tuple[Step, ...]
+    Args:
+        bare: the steps without refreshes.
+        outputs: values that go back to the client.
+        bootstrap: the set that refreshes.
+        items: the steps as placement sees them.
+        calls: prices and levels of a refresh.
+        best: the cheapest placement.
+        steps: with refreshes and levels.
+    """
+
+    bare: tuple[Step, ...]
+    outputs: tuple[str, ...]
+    bootstrap: BootstrapSet
     items: tuple[Item, ...]
-    outputs: tuple[int, ...]
     calls: Calls
+    best: Placement
+    steps: tuple[Step, ...]
 
-    def solve(self, forbidden: int = -1) -> Placement | None:
-        """The best placement that does not refresh one value."""
+    def reasons(self) -> dict[str, str]:
+        """Why each `refresh` step stands where it stands, by its name."""
+        out = {}
+        for call in self.best.calls:
+            words = [f"{self._serves(v)}; {self._instead(v)}" for v in sorted(call)]
+            out[_label(self.bare, call)] = " | ".join(words)
+        return out
+
+    def _serves(self, value: int) -> str:
+        name = self.bare[value].name
+        readers = [s.name for s in self.bare if name in s.inputs]
+        shown = ", ".join(readers[:3]) + (f" and {len(readers) - 3} more" if len(readers) > 3 else "")
+        return f"serves {shown}"
+
+    def _instead(self, value: int) -> str:
+        """What it would cost not to refresh a value."""
         items = list(self.items)
-        if forbidden >= 0:
-            items[forbidden] = replace(items[forbidden], refreshable=False)
-        return place(items, self.outputs, self.calls)
+        items[value] = replace(items[value], refreshable=False)
+        index = {s.name: i for i, s in enumerate(self.bare)}
+        other = place(items, [index[o] for o in self.outputs], self.calls, FEW_LABELS)
+        if other is None:
+            return "no plan without it"
+        here = {v for call in self.best.calls for v in call}
+        new = [self.bare[v].name for call in other.calls for v in call if v not in here]
+        places = f", at {', '.join(new[:2])}{' and more' if len(new) > 2 else ''}" if new else ""
+        return f"elsewhere +{other.cost - self.best.cost:.3g} s{places}"
 
 
 def place_refreshes(
@@ -72,7 +105,7 @@ def place_refreshes(
     bootstrap: BootstrapSet,
     cost: Callable[[Step], float],
     seconds: tuple[float, float],
-) -> tuple[Step, ...]:
+) -> Refreshes:
     """Steps with refreshes where they cost least, and with levels.
 
     Args:
@@ -85,8 +118,12 @@ def place_refreshes(
     Raises:
         LimitError: a step deeper than what a refresh gives; a value to refresh that has no range.
     """
-    problem = _problem(steps, outputs, bootstrap, cost, seconds)
-    best = problem.solve()
+    items = _items(steps, bootstrap.output_level, cost)
+    first, both = seconds
+    second = min(first, max(0.0, both - first)) if bootstrap.values_per_call > 1 else None
+    calls = Calls(bootstrap.input_level, bootstrap.output_level, first, second)
+    index = {s.name: i for i, s in enumerate(steps)}
+    best = place(items, [index[o] for o in outputs], calls)
     if best is None:
         deepest = max(steps, key=depth)
         raise LimitError(
@@ -96,23 +133,12 @@ def place_refreshes(
             f" {bootstrap.input_level}",
             fix="lower activation degrees or train a narrower normaliser range",
         )
-    reasons = {}
-    for call in best.calls:
-        for value in call:
-            reasons[value] = _reason(problem, best, value, call)
-    inserted = _inserted(problem.steps, best, reasons)
-    return assign_levels(inserted, outputs, bootstrap)
+    placed = assign_levels(_inserted(steps, best), outputs, bootstrap)
+    return Refreshes(tuple(steps), tuple(outputs), bootstrap, items, calls, best, placed)
 
 
-def _problem(
-    steps: Sequence[Step],
-    outputs: Sequence[str],
-    bootstrap: BootstrapSet,
-    cost: Callable[[Step], float],
-    seconds: tuple[float, float],
-) -> _Problem:
+def _items(steps: Sequence[Step], highest: int, cost: Callable[[Step], float]) -> tuple[Item, ...]:
     index = {s.name: i for i, s in enumerate(steps)}
-    highest = bootstrap.output_level
     items = []
     for step in steps:
         d, costs = depth(step), [0.0] * (highest + 1)
@@ -121,33 +147,14 @@ def _problem(
             costs[level_in] = max(seconds_here, costs[level_in - 1] if level_in else 0.0)
         inputs = tuple(dict.fromkeys(index[i] for i in step.inputs))
         items.append(Item(inputs, d, tuple(costs), step.kernel != "input"))
-    first, both = seconds
-    second = min(first, max(0.0, both - first)) if bootstrap.values_per_call > 1 else None
-    calls = Calls(bootstrap.input_level, highest, first, second)
-    return _Problem(tuple(steps), tuple(items), tuple(index[o] for o in outputs), calls)
+    return tuple(items)
 
 
-def _reason(problem: _Problem, best: Placement, value: int, call: tuple[int, ...]) -> str:
-    """Why a value is refreshed: whom it serves, and what it would cost not to refresh it."""
-    name = problem.steps[value].name
-    readers = [s.name for s in problem.steps if name in s.inputs]
-    shown = ", ".join(readers[:3]) + (f" and {len(readers) - 3} more" if len(readers) > 3 else "")
-    words = [f"serves {shown}"]
-    if len(call) > 1:
-        words.append("shares a call")
-    other = problem.solve(forbidden=value)
-    if other is None:
-        words.append("no plan without it")
-    else:
-        more = other.cost - best.cost
-        here = {v for c in best.calls for v in c}
-        instead = [problem.steps[v].name for c in other.calls for v in c if v not in here]
-        places = f", at {', '.join(instead[:2])}{' and more' if len(instead) > 2 else ''}" if instead else ""
-        words.append(f"elsewhere +{more:.3g} s{places}")
-    return "; ".join(words)
+def _label(steps: Sequence[Step], call: Sequence[int]) -> str:
+    return f"{'+'.join(steps[v].name for v in sorted(call))}.fresh"
 
 
-def _inserted(steps: Sequence[Step], best: Placement, reasons: Mapping[int, str]) -> tuple[Step, ...]:
+def _inserted(steps: Sequence[Step], best: Placement) -> tuple[Step, ...]:
     """The steps with refreshes, each as early as its order allows; readers read what was refreshed."""
     fresh: dict[str, str] = {}
     made: dict[str, Step] = {}
@@ -156,10 +163,9 @@ def _inserted(steps: Sequence[Step], best: Placement, reasons: Mapping[int, str]
         bounds = tuple(bound_of(v) for v in values)
         common = {"layout": values[0].layout, "origin": values[0].origin}
         names = tuple(v.name for v in values)
-        label = f"{'+'.join(names)}.fresh"
-        reason = " | ".join(dict.fromkeys(reasons[v] for v in sorted(call)))
+        label = _label(steps, call)
         ones = (1,) * len(names)
-        made[label] = Step(label, "refresh", names, bounds=bounds, gains=ones, reason=reason, **common)
+        made[label] = Step(label, "refresh", names, bounds=bounds, gains=ones, **common)
         for k, value in enumerate(values):
             fresh[value.name] = f"{value.name}.fresh"
             if len(values) > 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import log2
+from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from cipherformer.kernels.step import Step
 from cipherformer.targets.bootstrap import BootstrapSet
 
 MAX_DRIFT_BITS = 16.0
+ROUNDING = 2.0**-20
 
 
 def assign_scales(
@@ -40,8 +41,7 @@ def assign_scales(
     Raises:
         CompileError: if a scale ends more than `MAX_DRIFT_BITS` away from the target's.
     """
-    wishes = _wishes(steps)
-    steered = [_steered(s, wishes, _readers_of(s, steps), scale) for s in steps]
+    steered = _steered(steps, scale)
     recorded: dict[str, float] = {}
     algebra = CountAlgebra(moduli, 1, bootstrap=bootstrap)
     inputs = {s.name: Shadow(s.level, scale) for s in steps if s.kernel == "input"}
@@ -72,28 +72,38 @@ def assign_scales(
     return tuple(final)
 
 
-def _readers_of(bundle: Step, steps: Sequence[Step]) -> list[str]:
-    """The names under which the values of a refresh are read."""
-    if bundle.kernel != "refresh" or len(bundle.inputs) == 1:
-        return [bundle.name]
-    parts = {s.index: s.name for s in steps if s.kernel == "part" and s.inputs == (bundle.name,)}
-    return [parts[i] for i in range(len(bundle.inputs))]
+def _steered(steps: Sequence[Step], scale: float) -> list[Step]:
+    """Steps with the scales that their readers wish; refreshes with the bounds and gains that make them."""
+    wishes, gains = _wishes(steps)
+    out = []
+    for step in steps:
+        if step.kernel == "refresh":
+            bounds, mine = gains[step.name]
+            step = step.with_(scale=scale * mine[0] / bounds[0], bounds=bounds, gains=mine)
+        else:
+            step = step.with_(scale=scale * 2.0 ** wishes.get(step.name, 0.0))
+        out.append(step)
+    return out
 
 
-def _steered(step: Step, wishes: Mapping[str, float], names: Sequence[str], scale: float) -> Step:
-    """The step with the scale that its readers wish; a refresh with the gains that bring it near."""
-    if step.kernel != "refresh":
-        return step.with_(scale=scale * 2.0 ** wishes.get(step.name, 0.0))
-    exponents = [
-        round(log2(bound) + wishes.get(name, 0.0)) for name, bound in zip(names, step.bounds, strict=True)
-    ]
-    gains = tuple(1 << max(0, e) for e in exponents)
-    return step.with_(scale=scale * gains[0] / step.bounds[0], gains=gains)
+def _gain(bound: float, wish: float | None) -> tuple[float, int]:
+    """The bound, not smaller than it was, and the integer gain that give gain / bound = 2^wish exactly.
+
+    Goldschmidt's steps double what a scale is off, so rounding to a power of two would not do.
+    """
+    if wish is None:
+        return bound, max(1, round(bound))
+    exponent = max(0, ceil(log2(bound) + wish - ROUNDING))
+    return float(2.0 ** (exponent - wish)), 1 << exponent
 
 
-def _wishes(steps: Sequence[Step]) -> dict[str, float]:
+def _wishes(
+    steps: Sequence[Step],
+) -> tuple[dict[str, float], dict[str, tuple[tuple[float, ...], tuple[int, ...]]]]:
     """log2 of scale over the target's scale that a value's readers would like, from the last step to the
-    first."""
+    first; and the bounds and gains of refreshes."""
+    parts = {(s.inputs[0], s.index): s.name for s in steps if s.kernel == "part"}
+    gains = {}
     wish: dict[str, float] = {}
     for step in reversed(steps):
         mine = wish.get(step.name, 0.0)
@@ -107,7 +117,10 @@ def _wishes(steps: Sequence[Step]) -> dict[str, float]:
                 deviation = log2(k) + deviation / 2
             wish.setdefault(step.inputs[0], deviation - log2(step.interval[1]))
         elif step.kernel == "refresh":
-            for name, bound in zip(step.inputs, step.bounds, strict=True):
+            read = [parts.get((step.name, k), step.name) for k in range(len(step.inputs))]
+            pairs = [_gain(b, wish.get(n)) for b, n in zip(step.bounds, read, strict=True)]
+            gains[step.name] = tuple(b for b, _ in pairs), tuple(g for _, g in pairs)
+            for name, (bound, _) in zip(step.inputs, pairs, strict=True):
                 wish.setdefault(name, -log2(bound))
         elif step.kernel == "scalar":
             wish.setdefault(step.inputs[0], mine + log2(abs(step.factor)))
@@ -115,4 +128,4 @@ def _wishes(steps: Sequence[Step]) -> dict[str, float]:
             wish.setdefault(step.inputs[0], mine / step.exponent)
         elif step.kernel == "contract" and mine:
             wish.setdefault(step.inputs[0], mine)
-    return wish
+    return wish, gains

@@ -32,6 +32,7 @@ void bind_evaluator(nb::module_& module) {
         .def("rotate", &Evaluator::rotate, "a"_a, "steps"_a, Released())
         .def("rotate_hoisted", &Evaluator::rotate_hoisted, "a"_a, "steps"_a, Released())
         .def("conjugate", &Evaluator::conjugate, "a"_a, Released())
+        .def("raise_modulus", &Evaluator::raise_modulus, "a"_a, "level"_a, Released())
         .def(
             "apply",
             [](const Evaluator& self, const LinearTransform& transform, const Ciphertext& a, bool rescale) {

@@ -8,9 +8,10 @@ namespace {
 PySwitchingKey shared(SwitchingKey&& key) { return {std::make_shared<const SwitchingKey>(std::move(key))}; }
 
 KeyKind kind_from_name(const std::string& text) {
-    for (KeyKind kind : {KeyKind::relinearise, KeyKind::rotate, KeyKind::conjugate})
+    for (KeyKind kind : {KeyKind::relinearise, KeyKind::rotate, KeyKind::conjugate, KeyKind::encapsulate,
+                         KeyKind::decapsulate})
         if (text == name(kind)) return kind;
-    refuse("key kind \"" + text + "\"", "unknown", "use relinearise, rotate or conjugate");
+    refuse("key kind \"" + text + "\"", "unknown", "use relinearise, rotate, conjugate, encapsulate or decapsulate");
 }
 
 void construct_secret_key(SecretKey* self, const PyContext& context, std::optional<nb::bytes> seed) {
@@ -49,6 +50,12 @@ void bind_secret_key(nb::module_& module) {
         .def(
             "conjugation_key",
             [](const SecretKey& self, std::size_t level) { return shared(self.conjugation_key(level)); }, "level"_a,
+            Released())
+        .def(
+            "encapsulation_key", [](const SecretKey& self) { return shared(self.encapsulation_key()); }, Released())
+        .def(
+            "decapsulation_key",
+            [](const SecretKey& self, std::size_t level) { return shared(self.decapsulation_key(level)); }, "level"_a,
             Released())
         .def("to_bytes",
              [](const SecretKey& self) {

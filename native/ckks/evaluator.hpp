@@ -46,6 +46,10 @@ public:
     std::vector<Ciphertext> rotate_hoisted(const Ciphertext& a, const std::vector<std::int64_t>& steps) const;
     Ciphertext conjugate(const Ciphertext& a) const;
 
+    // From level 0 to `level`: the plaintext m + q_0 I that a has over the integers, with I small because the sum is
+    // taken under the ephemeral sparse secret (Bossuat, Troncoso-Pastoriza, Hubaux 2022). The scale stays.
+    Ciphertext raise_modulus(const Ciphertext& a, std::size_t level) const;
+
     // sum_d diag_d * rotate(a, rotations_d); the scale is multiplied by the transform's. See linear_transform.hpp.
     Ciphertext apply(const LinearTransform& transform, const Ciphertext& a, bool rescale_result) const;
 

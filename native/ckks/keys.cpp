@@ -9,6 +9,8 @@ const char* name(KeyKind kind) {
         case KeyKind::relinearise: return "relinearise";
         case KeyKind::rotate: return "rotate";
         case KeyKind::conjugate: return "conjugate";
+        case KeyKind::encapsulate: return "encapsulate";
+        case KeyKind::decapsulate: return "decapsulate";
     }
     return "unknown";
 }
@@ -50,8 +52,8 @@ Ciphertext PublicKey::encrypt(const Plaintext& plaintext) const {
 
 void SwitchingKey::expand() {
     a.clear();
-    for (std::size_t d = 0; d < b.size(); ++d) a.push_back(context->poly(context->qp_limbs(level)));
-    const std::size_t limbs = context->qp_limbs(level);
+    const std::size_t limbs = this->limbs();
+    for (std::size_t d = 0; d < b.size(); ++d) a.push_back(context->poly(limbs));
     context->parallel(a.size() * limbs, [&](std::size_t task) {
         const std::size_t digit = task / limbs;
         const std::size_t j = task % limbs;

@@ -23,12 +23,15 @@ struct PublicKey {
     static PublicKey from_bytes(const ContextPtr& context, std::span<const std::uint8_t> bytes);
 };
 
-enum class KeyKind : std::uint8_t { relinearise = 0, rotate = 1, conjugate = 2 };
+enum class KeyKind : std::uint8_t { relinearise = 0, rotate = 1, conjugate = 2, encapsulate = 3, decapsulate = 4 };
 const char* name(KeyKind kind);
 
 // For each digit d of a polynomial at `level`, over QP: b_d = -a_d t + e_d + P W_d u, with W_d = 1 modulo the digit's
 // limbs and 0 modulo the other ordinary ones. relinearise: u = s^2, t = s. rotate and conjugate, for the automorphism
 // phi: u = s, t = phi^-1(s), so a switched ciphertext becomes one under s when phi is applied to it afterwards.
+// encapsulate: u = s, t = the ephemeral sparse secret; decapsulate: the other way round. These two serve polynomials
+// below q_0 only: they have one digit (W = 1) and the first special prime for P, and encapsulate is made at level 0
+// only, because at a larger modulus a secret that sparse would not be safe.
 struct SwitchingKey {
     ContextPtr context;
     KeyKind kind = KeyKind::relinearise;
@@ -38,6 +41,12 @@ struct SwitchingKey {
     std::vector<Poly> b;  // one per digit
     std::vector<Poly> a;
     std::vector<std::uint32_t> permutation;  // of phi on transformed limbs; empty for relinearise
+
+    // Whether it is one of the two keys of encapsulation.
+    bool ephemeral() const { return kind == KeyKind::encapsulate || kind == KeyKind::decapsulate; }
+    std::size_t digits() const { return ephemeral() ? 1 : context->parameters().digits(level); }
+    // Limbs of a digit; limb j has modulus number context->index(level, j).
+    std::size_t limbs() const { return ephemeral() ? level + 2 : context->qp_limbs(level); }
 
     std::size_t memory_bytes() const;
     std::size_t serialised_bytes() const;

@@ -14,6 +14,7 @@ enum class Stream : std::uint32_t {
     secret = 16,
     encryption_error = 17,
     key_error = 18,
+    ephemeral_secret = 19,
 };
 
 // Limb `limb` of the uniform polynomial number `which` of a seed, in transformed form.

@@ -107,7 +107,7 @@ SwitchingKey SecretKey::conjugation_key(std::size_t level) const {
     return switching_key(KeyKind::conjugate, 0, level);
 }
 
-SwitchingKey SecretKey::switching_key(KeyKind kind, std::size_t steps, std::size_t level) const {
+SwitchingKey SecretKey::empty_key(KeyKind kind, std::size_t steps, std::size_t level) const {
     if (level > context_->parameters().max_level())
         refuse("switching key", "level " + std::to_string(level),
                "the highest level is " + std::to_string(context_->parameters().max_level()));
@@ -117,10 +117,14 @@ SwitchingKey SecretKey::switching_key(KeyKind kind, std::size_t steps, std::size
     key.steps = steps;
     key.level = level;
     key.seed = random_seed();
-    for (std::size_t d = 0; d < context_->parameters().digits(level); ++d)
-        key.b.push_back(context_->poly(context_->qp_limbs(level)));
+    for (std::size_t d = 0; d < key.digits(); ++d) key.b.push_back(context_->poly(key.limbs()));
     key.set_permutation();
     key.expand();
+    return key;
+}
+
+SwitchingKey SecretKey::switching_key(KeyKind kind, std::size_t steps, std::size_t level) const {
+    SwitchingKey key = empty_key(kind, steps, level);
     for (std::size_t d = 0; d < key.b.size(); ++d) fill_digit(key, d);
     return key;
 }

@@ -22,13 +22,20 @@ public:
     SwitchingKey relinearisation_key(std::size_t level) const;
     SwitchingKey rotation_key(std::int64_t steps, std::size_t level) const;
     SwitchingKey conjugation_key(std::size_t level) const;
+    // To and from the ephemeral secret, for Evaluator::raise_modulus to `level`. The ephemeral secret follows from this
+    // key and is overwritten before the call returns.
+    SwitchingKey encapsulation_key() const;
+    SwitchingKey decapsulation_key(std::size_t level) const;
 
     Bytes to_bytes() const;
     static SecretKey from_bytes(ContextPtr context, std::span<const std::uint8_t> bytes);
 
 private:
     SecretKey(ContextPtr context, SecretIntegers coefficients);
+    SwitchingKey empty_key(KeyKind kind, std::size_t steps, std::size_t level) const;
     SwitchingKey switching_key(KeyKind kind, std::size_t steps, std::size_t level) const;
+    SwitchingKey ephemeral_key(KeyKind kind, std::size_t level) const;
+    SecretIntegers ephemeral_secret() const;
     void fill_digit(SwitchingKey& key, std::size_t digit) const;
 
     ContextPtr context_;

@@ -113,7 +113,7 @@ PublicKey PublicKey::from_bytes(const ContextPtr& context, std::span<const std::
 }
 
 std::size_t SwitchingKey::serialised_bytes() const {
-    return kHeaderBytes + kKeyFields + b.size() * limbs_bytes(*context, level, context->qp_limbs(level));
+    return kHeaderBytes + kKeyFields + b.size() * limbs_bytes(*context, level, limbs());
 }
 
 Bytes SwitchingKey::to_bytes() const {
@@ -136,15 +136,17 @@ SwitchingKey SwitchingKey::from_bytes(const ContextPtr& context, std::span<const
     key.context = context;
     const std::uint8_t kind = reader.u8();
     const std::uint8_t reserved = reader.u8();
-    if (kind > static_cast<std::uint8_t>(KeyKind::conjugate) || reserved != 0) reader.fail("unknown kind of key");
+    if (kind > static_cast<std::uint8_t>(KeyKind::decapsulate) || reserved != 0) reader.fail("unknown kind of key");
     key.kind = static_cast<KeyKind>(kind);
     key.level = read_level(reader, *context);
     key.steps = reader.u32();
     if (key.steps >= context->parameters().slots() || (key.kind == KeyKind::rotate) != (key.steps != 0))
         reader.fail("a rotation by " + std::to_string(key.steps) + " does not go with these parameters and kind");
+    if (key.kind == KeyKind::encapsulate && key.level != 0)
+        reader.fail("an encapsulating key above the lowest modulus would not be safe");
     key.seed = reader.array<kSeedBytes>();
-    const std::size_t digits = context->parameters().digits(key.level);
-    const std::size_t limbs = context->qp_limbs(key.level);
+    const std::size_t digits = key.digits();
+    const std::size_t limbs = key.limbs();
     reader.expect_left(digits * limbs_bytes(*context, key.level, limbs));
     for (std::size_t d = 0; d < digits; ++d) key.b.push_back(read_limbs(reader, *context, key.level, limbs));
     key.set_permutation();

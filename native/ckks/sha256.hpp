@@ -1,4 +1,5 @@
-// SHA-256 (FIPS 180-4), for digests of parameters. Not used on secrets.
+// SHA-256 (FIPS 180-4), for digests of parameters and for deriving one secret from another. Its time and memory
+// accesses depend on the length of the message only.
 #pragma once
 
 #include <array>

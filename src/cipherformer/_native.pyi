@@ -209,7 +209,7 @@ class SwitchingKey:
 
     @property
     def kind(self) -> str:
-        """ "relinearise", "rotate" or "conjugate"."""
+        """ "relinearise", "rotate", "conjugate", "encapsulate" or "decapsulate"."""
     @property
     def steps(self) -> int:
         """Slots to the left, in [0, slots)."""
@@ -240,6 +240,10 @@ class SecretKey:
     def relinearisation_key(self, level: int) -> SwitchingKey: ...
     def rotation_key(self, steps: int, level: int) -> SwitchingKey: ...
     def conjugation_key(self, level: int) -> SwitchingKey: ...
+    def encapsulation_key(self) -> SwitchingKey:
+        """To the ephemeral sparse secret; modulo q_0 and one special prime only."""
+    def decapsulation_key(self, level: int) -> SwitchingKey:
+        """From the ephemeral secret back, for Evaluator.raise_modulus to `level`."""
     def to_bytes(self) -> bytes:
         """The secret itself: keep it where only the client reads it."""
     @staticmethod
@@ -298,6 +302,9 @@ class Evaluator:
     def rotate_hoisted(self, a: Ciphertext, steps: Sequence[int]) -> list[Ciphertext]:
         """Several rotations of one ciphertext with a shared decomposition; equal to rotate bit for bit."""
     def conjugate(self, a: Ciphertext) -> Ciphertext: ...
+    def raise_modulus(self, a: Ciphertext, level: int) -> Ciphertext:
+        """From level 0 to `level`; the plaintext becomes m + q_0 I with a small polynomial I. Needs the two
+        keys of encapsulation."""
     def apply(self, transform: LinearTransform, a: Ciphertext, rescale: bool = False) -> Ciphertext:
         """sum_d diagonal_d * rotate(a, rotation_d); the scale is multiplied by the transform's."""
 

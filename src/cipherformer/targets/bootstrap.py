@@ -37,6 +37,7 @@ class BootstrapSet:
         digit_size: primes in a digit of key switching.
         hamming_weight: of the secret; 0 for a uniform ternary one.
         ephemeral_weight: non-zeros of the ephemeral secret that the modulus is raised under.
+        multiples: largest multiple of q_0 that EvalMod removes.
         values_per_call: real values that one call refreshes.
         precision_bits, precision_bits_worst: -log2 of the mean and the largest error, for values in [-1, 1].
         failure_probability_log2: of one call.
@@ -56,6 +57,7 @@ class BootstrapSet:
     digit_size: int
     hamming_weight: int = 0
     ephemeral_weight: int = 32
+    multiples: int = 14
     values_per_call: int = 2
     precision_bits: float = 18.0
     precision_bits_worst: float = 15.0

@@ -1,0 +1,171 @@
+"""Refreshing values: slots to coefficients, a raised modulus, coefficients to slots, EvalMod.
+
+Decision 7. A message m at level 0 has coefficients m_k = scale z_k below q_0; under the raised modulus they are
+m_k + q_0 I_k. Back in slots, x_k = m_k / q_0 + I_k loses its integer by `approx.modulo`, once for the real and
+once for the imaginary half. Written over the slot algebra, so that it is counted, simulated and run alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import pi, sqrt
+
+from cipherformer.approx.modulo import Cosine, fit_cosine
+from cipherformer.errors import CompileError
+from cipherformer.kernels import dft, poly
+from cipherformer.kernels.algebra import SlotAlgebra, Transform, V
+from cipherformer.targets.bootstrap import BootstrapSet
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Bootstrap:
+    """Everything public that refreshing takes, made once.
+
+    Args:
+        name: of the set.
+        input_level, output_level: of values before and after.
+        top: level of the raised ciphertext.
+        ratio: q_0 over the scale at level 0.
+        to_coefficients, to_slots: the factors of the two maps, in order.
+        cosine: of EvalMod.
+        eval_scale: scale that EvalMod starts at.
+    """
+
+    name: str
+    input_level: int
+    output_level: int
+    top: int
+    ratio: float
+    to_coefficients: tuple[Transform, ...]
+    to_slots: tuple[Transform, ...]
+    cosine: Cosine
+    eval_scale: float
+
+
+@lru_cache(maxsize=4)
+def prepare(settings: BootstrapSet) -> Bootstrap:
+    """The transforms and the polynomial of a set."""
+    target = settings.target()
+    layers = split_layers(target.log_n - 1, settings.stc_levels)
+    both = {
+        inverse: tuple(
+            dft.transforms(
+                layers,
+                inverse=inverse,
+                slots=target.slots,
+                babies=1 << (max(layers) + 2) // 2,
+                name=f"{settings.name}-{'cts' if inverse else 'stc'}",
+            )
+        )
+        for inverse in (False, True)
+    }
+    cosine = fit_cosine(settings.multiples, log_ratio=settings.first_bits - settings.scale_bits)
+    first = len(target.moduli) - 1 - len(both[True])
+    return Bootstrap(
+        name=settings.name,
+        input_level=settings.input_level,
+        output_level=settings.output_level,
+        top=len(target.moduli) - 1,
+        ratio=2.0**cosine.log_ratio,
+        to_coefficients=both[False],
+        to_slots=both[True],
+        cosine=cosine,
+        eval_scale=float(target.moduli[first]),
+    )
+
+
+def split_layers(total: int, stages: int) -> tuple[int, ...]:
+    """Layers of butterflies in each stage, as even as possible, the larger ones first.
+
+    >>> split_layers(10, 3)
+    (4, 3, 3)
+    """
+    return tuple(total // stages + (i < total % stages) for i in range(stages))
+
+
+def refresh(b: SlotAlgebra[V], boot: Bootstrap, values: Sequence[V], level: int, scale: float) -> list[V]:
+    """One or two real values, |x| <= 1 in every slot, at `level` and `scale` with fresh levels.
+
+    Two values travel as the real and the imaginary part of one ciphertext.
+
+    Raises:
+        CompileError: another number of values, or levels that this set does not have.
+    """
+    if len(values) not in (1, 2):
+        raise CompileError(f"{len(values)} values in one refresh", fix="refresh one real value, or a pair")
+    merged = values[0] if len(values) == 1 else b.add(values[0], b.times_i(values[1]))
+    return halves(b, boot, merged, level, scale, imaginary=len(values) == 2)
+
+
+def refresh_complex(b: SlotAlgebra[V], boot: Bootstrap, value: V, level: int, scale: float) -> V:
+    """A value with complex slots, real and imaginary parts in [-1, 1]."""
+    real, imaginary = halves(b, boot, value, level, scale, imaginary=True)
+    return b.add(real, b.times_i(imaginary))
+
+
+def halves(
+    b: SlotAlgebra[V], boot: Bootstrap, value: V, level: int, scale: float, *, imaginary: bool
+) -> list[V]:
+    """The refreshed real part of a value, and with `imaginary` the imaginary part, each a value of its own."""
+    if b.level(value) < boot.input_level or level > boot.output_level:
+        raise CompileError(
+            f"a refresh from level {b.level(value)} to level {level}",
+            why=f"the set {boot.name} refreshes from {boot.input_level} to {boot.output_level}",
+        )
+    x = coefficients_to_slots(b, boot, b.raise_modulus(slots_to_coefficients(b, boot, value)))
+    mirrored = b.conjugate(x)
+    parts = [b.add(x, mirrored)]
+    if imaginary:
+        parts.append(b.times_i(b.sub(mirrored, x)))
+    out = []
+    for part in parts:
+        y = evaluate_modulo(b, boot, b.relabel(part, 2.0 * b.scale(part)), scale)
+        out.append(b.drop(y, level))
+    return out
+
+
+def slots_to_coefficients(b: SlotAlgebra[V], boot: Bootstrap, value: V) -> V:
+    """The slots as coefficients, at level 0 and scale q_0 / ratio."""
+    x = b.drop(value, boot.input_level)
+    wanted = b.modulus(0) / boot.ratio
+    # The first factor repeats most often, so it takes the scale that differs from call to call.
+    correction = wanted / b.scale(x)
+    for transform in boot.to_coefficients:
+        x = b.rescale(b.apply(x, transform, b.modulus(b.level(x)) * correction))
+        correction = 1.0
+    return b.relabel(x, wanted)
+
+
+def coefficients_to_slots(b: SlotAlgebra[V], boot: Bootstrap, raised: V) -> V:
+    """The coefficients over q_0, in slots, at the scale that EvalMod starts at."""
+    x = b.relabel(raised, float(b.modulus(0)))
+    wanted = boot.eval_scale / boot.cosine.half
+    # Half of the sum with the conjugate is the real part: the sum is read at twice the scale.
+    step = (wanted / 2.0 / b.scale(x)) ** (1.0 / len(boot.to_slots))
+    for transform in boot.to_slots:
+        x = b.rescale(b.apply(x, transform, b.modulus(b.level(x)) * step))
+    return b.relabel(x, wanted / 2.0)
+
+
+def evaluate_modulo(b: SlotAlgebra[V], boot: Bootstrap, x: V, scale: float) -> V:
+    """x minus the nearest integer, times `ratio`, at `scale`."""
+    cosine = boot.cosine
+    u = b.add_scalar(b.relabel(x, b.scale(x) * cosine.half), -0.25 / cosine.half)
+    v = double_angle(b, u)
+    # Backwards from the wanted scale: a doubling squares the scale and divides it by a prime.
+    end = scale * boot.ratio / (2.0 * pi) * cosine.gain
+    bottom = b.level(v) - poly.chebyshev_depth(len(cosine.coefficients) - 1)
+    for k in reversed(range(cosine.doublings)):
+        end = sqrt(end * b.modulus(bottom - k))
+    y = poly.chebyshev(b, v, cosine.coefficients, -1.0, 1.0, end)
+    for _ in range(cosine.doublings):
+        y = double_angle(b, y)
+    return b.relabel(y, scale)
+
+
+def double_angle(b: SlotAlgebra[V], y: V) -> V:
+    """2 y^2 - 1, one level down."""
+    square = b.multiply(y, y)
+    return b.add_scalar(b.rescale(b.add(square, square)), -1.0)

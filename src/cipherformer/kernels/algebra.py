@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 V = TypeVar("V")
@@ -27,14 +26,14 @@ class Transform:
     Args:
         name: unique in its plan (backends cache encoded diagonals under it).
         rotations: left rotations, distinct, in [-slots/2, slots/2).
-        diagonals: [len(rotations), period]; a row is repeated to fill the slots.
+        diagonals: [len(rotations), period], real or complex; a row is repeated to fill the slots.
         baby_step: rotations are split into a multiple of it (giant) and a rest (baby), the rests being
             hoisted.
     """
 
     name: str
     rotations: tuple[int, ...]
-    diagonals: NDArray[np.float64]
+    diagonals: NDArray[Any]
     baby_step: int
 
     @property
@@ -100,6 +99,15 @@ class SlotAlgebra(Protocol[V]):
 
     def rotate(self, a: V, steps: int) -> V:
         """Left rotation: slot i of the result is slot i + steps."""
+
+    def conjugate(self, a: V) -> V:
+        """The complex conjugate of every slot."""
+
+    def times_i(self, a: V) -> V:
+        """Every slot times the imaginary unit, exactly."""
+
+    def raise_modulus(self, a: V) -> V:
+        """From level 0 to the highest; small multiples of q_0 join the coefficients of the plaintext."""
 
     def refresh(self, values: Sequence[V], level: int, scale: float) -> list[V]:
         """The same values, at most 1 in absolute value, at a higher level: one bootstrapping call."""

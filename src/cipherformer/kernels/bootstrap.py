@@ -18,6 +18,8 @@ from cipherformer.kernels import dft, poly
 from cipherformer.kernels.algebra import SlotAlgebra, Transform, V
 from cipherformer.targets.bootstrap import BootstrapSet
 
+SCALE_TOLERANCE = 2.0**-31
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Bootstrap:
@@ -95,26 +97,27 @@ def refresh(b: SlotAlgebra[V], boot: Bootstrap, values: Sequence[V], level: int,
     """
     if len(values) not in (1, 2):
         raise CompileError(f"{len(values)} values in one refresh", fix="refresh one real value, or a pair")
-    merged = values[0] if len(values) == 1 else b.add(values[0], b.times_i(values[1]))
-    return halves(b, boot, merged, level, scale, imaginary=len(values) == 2)
+    return halves(b, boot, values, level, scale, imaginary=len(values) == 2)
 
 
 def refresh_complex(b: SlotAlgebra[V], boot: Bootstrap, value: V, level: int, scale: float) -> V:
     """A value with complex slots, real and imaginary parts in [-1, 1]."""
-    real, imaginary = halves(b, boot, value, level, scale, imaginary=True)
+    real, imaginary = halves(b, boot, [value], level, scale, imaginary=True)
     return b.add(real, b.times_i(imaginary))
 
 
 def halves(
-    b: SlotAlgebra[V], boot: Bootstrap, value: V, level: int, scale: float, *, imaginary: bool
+    b: SlotAlgebra[V], boot: Bootstrap, values: Sequence[V], level: int, scale: float, *, imaginary: bool
 ) -> list[V]:
-    """The refreshed real part of a value, and with `imaginary` the imaginary part, each a value of its own."""
-    if b.level(value) < boot.input_level or level > boot.output_level:
+    """The refreshed real part of values[0] + i values[1], and with `imaginary` the imaginary part, each a value
+    of its own."""
+    lowest = min(b.level(value) for value in values)
+    if lowest < boot.input_level or level > boot.output_level:
         raise CompileError(
-            f"a refresh from level {b.level(value)} to level {level}",
+            f"a refresh from level {lowest} to level {level}",
             why=f"the set {boot.name} refreshes from {boot.input_level} to {boot.output_level}",
         )
-    x = coefficients_to_slots(b, boot, b.raise_modulus(slots_to_coefficients(b, boot, value)))
+    x = coefficients_to_slots(b, boot, b.raise_modulus(slots_to_coefficients(b, boot, values)))
     mirrored = b.conjugate(x)
     parts = [b.add(x, mirrored)]
     if imaginary:
@@ -126,15 +129,24 @@ def halves(
     return out
 
 
-def slots_to_coefficients(b: SlotAlgebra[V], boot: Bootstrap, value: V) -> V:
-    """The slots as coefficients, at level 0 and scale q_0 / ratio."""
-    x = b.drop(value, boot.input_level)
+def slots_to_coefficients(b: SlotAlgebra[V], boot: Bootstrap, values: Sequence[V]) -> V:
+    """The slots of values[0] + i values[1] as coefficients, at level 0 and scale q_0 / ratio.
+
+    The first factor repeats most often, so it takes the scale that differs from call to call; values of two
+    scales meet after it.
+    """
+    first, *others = boot.to_coefficients
     wanted = b.modulus(0) / boot.ratio
-    # The first factor repeats most often, so it takes the scale that differs from call to call.
-    correction = wanted / b.scale(x)
-    for transform in boot.to_coefficients:
-        x = b.rescale(b.apply(x, transform, b.modulus(b.level(x)) * correction))
-        correction = 1.0
+    summed = wanted * b.modulus(boot.input_level)
+    parts = [b.drop(value, boot.input_level) for value in values]
+    if len(parts) == 2:
+        parts[1] = b.times_i(parts[1])
+        if abs(b.scale(parts[0]) / b.scale(parts[1]) - 1.0) < SCALE_TOLERANCE:
+            parts = [b.add(*parts)]
+    mapped = [b.relabel(b.apply(x, first, summed / b.scale(x)), summed) for x in parts]
+    x = b.rescale(mapped[0] if len(mapped) == 1 else b.add(*mapped))
+    for transform in others:
+        x = b.rescale(b.apply(x, transform, float(b.modulus(b.level(x)))))
     return b.relabel(x, wanted)
 
 

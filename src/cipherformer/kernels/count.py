@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
+from cipherformer.kernels import bootstrap as kernel
 from cipherformer.kernels.algebra import Transform
 from cipherformer.targets.bootstrap import BootstrapSet
 
@@ -23,7 +25,7 @@ class Operation:
     Args:
         step: name of the step that calls it.
         primitive: `ct-ct product`, `ct-pt product`, `ct-pt matrix`, `rotation`, `rescale`, `add`, `ct-
-            scalar product`, `bootstrap`.
+            scalar product`, `raise` (to `level`), `bootstrap`.
         level: of the operand.
         diagonals, babies, giants: of a `ct-pt matrix` or `ct-pt product`.
         period: of its diagonals.
@@ -82,8 +84,18 @@ class Ledger:
         self.note("ct-ct product", level)
         self.relinearise = max(self.relinearise, level)
 
+    def conjugation(self, level: int) -> None:
+        """Count a conjugation and its key."""
+        self.note("rotation", level)
+        self.conjugate = max(self.conjugate, level)
+
+    def raising(self, level: int) -> None:
+        """Count a raised modulus and the level it reaches."""
+        self.note("raise", level)
+        self.raised = max(self.raised, level)
+
     def refresh(self, values: Sequence[Shadow], bootstrap: BootstrapSet | None, level: int) -> None:
-        """Count a bootstrapping call.
+        """Count a bootstrapping call and its keys.
 
         Raises:
             CompileError: without a bootstrapping set, or for values below its input level.
@@ -93,6 +105,12 @@ class Ledger:
         if any(v.level < bootstrap.input_level for v in values):
             raise CompileError(f"step {self.step} refreshes a value below level {bootstrap.input_level}")
         self.note("bootstrap", level, values=len(values))
+        inside = refresh_ledger(bootstrap)
+        for steps, key_level in inside.rotations.items():
+            self.rotations[steps] = max(self.rotations.get(steps, -1), key_level)
+        self.relinearise = max(self.relinearise, inside.relinearise)
+        self.conjugate = max(self.conjugate, inside.conjugate)
+        self.raised = max(self.raised, inside.raised)
 
     def transform(self, t: Transform, level: int, slots: int) -> None:
         """Count a linear map and its rotations."""
@@ -212,7 +230,33 @@ class CountAlgebra:
         self.ledger.rotation(steps, a.level, self.slots)
         return a
 
+    def conjugate(self, a: Shadow) -> Shadow:
+        """Conjugation."""
+        self.ledger.conjugation(a.level)
+        return a
+
+    def times_i(self, a: Shadow) -> Shadow:
+        """Times the imaginary unit."""
+        self.ledger.note("ct-scalar product", a.level)
+        return a
+
+    def raise_modulus(self, a: Shadow) -> Shadow:
+        """To the highest level."""
+        top = len(self.moduli) - 1
+        self.ledger.raising(top)
+        return Shadow(top, a.scale)
+
     def refresh(self, values: Sequence[Shadow], level: int, scale: float) -> list[Shadow]:
         """Bootstrapping."""
         self.ledger.refresh(values, self.bootstrap, level)
         return [Shadow(level, scale) for _ in values]
+
+
+@lru_cache(maxsize=8)
+def refresh_ledger(bootstrap: BootstrapSet) -> Ledger:
+    """What is inside a bootstrapping call for two values: its operations and keys (not to be changed)."""
+    target = bootstrap.target()
+    algebra = CountAlgebra(target.moduli, target.slots)
+    x = Shadow(bootstrap.input_level, target.scale)
+    kernel.refresh(algebra, kernel.prepare(bootstrap), [x, x], bootstrap.output_level, target.scale)
+    return algebra.ledger

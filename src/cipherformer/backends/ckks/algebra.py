@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from cipherformer import _native as native
 from cipherformer.backends.ckks.trace import Trace
-from cipherformer.errors import CompileError
+from cipherformer.kernels import bootstrap as kernel
 from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.count import Ledger, Shadow
 from cipherformer.targets.bootstrap import BootstrapSet
 
 Key = tuple[str, int, float]
+
+IMAGINARY = np.array([1j])
 
 Refresher = Callable[[Sequence[native.Ciphertext], int, float], list[native.Ciphertext]]
 """(values of at most 1 in absolute value, level, scale) -> the same values at that level and scale."""
@@ -65,7 +67,7 @@ class CkksAlgebra:
         ledger: operations of this run.
         trace: times of this run.
         bootstrap: the set that the ring was made for, if any.
-        refresher: what refreshes values; None if the plan refreshes nothing.
+        refresher: what refreshes values in place of bootstrapping, for tests.
     """
 
     moduli: Sequence[int]
@@ -126,10 +128,19 @@ class CkksAlgebra:
             return self.evaluator.mul_scalar(a, value, scale)
 
     def multiply(self, a: native.Ciphertext, b: native.Ciphertext) -> native.Ciphertext:
-        """Product, relinearised."""
+        """Product, with three parts until it is rescaled or used: sums are relinearised once, and the division
+        by P is one with the rescaling."""
         self.ledger.product(min(a.level, b.level))
+        left = self._two_parts(a)
+        right = left if a is b else self._two_parts(b)
         with self.trace.timed("ct-ct product"):
-            return self.evaluator.square(a) if a is b else self.evaluator.multiply(a, b)
+            return self.evaluator.multiply(left, right, relinearise=False)
+
+    def _two_parts(self, a: native.Ciphertext) -> native.Ciphertext:
+        if a.size == 2:
+            return a
+        with self.trace.timed("ct-ct product"):
+            return self.evaluator.relinearise(a)
 
     def apply(self, a: native.Ciphertext, transform: Transform, scale: float) -> native.Ciphertext:
         """Linear map."""
@@ -137,11 +148,14 @@ class CkksAlgebra:
         with self.trace.timed("encode"):
             encoded = self.encoded.transform(transform, a.level, scale)
         with self.trace.timed("ct-pt product" if transform.rotations == (0,) else "ct-pt matrix"):
-            return self.evaluator.apply(encoded, a)
+            return self.evaluator.apply(encoded, self._two_parts(a))
 
     def rescale(self, a: native.Ciphertext) -> native.Ciphertext:
         """Divide by the last prime."""
         self.ledger.note("rescale", a.level)
+        if a.size == 3:
+            with self.trace.timed("ct-ct product"):
+                return self.evaluator.relinearise(a, rescale=True)
         with self.trace.timed("rescale"):
             return self.evaluator.rescale(a)
 
@@ -158,14 +172,35 @@ class CkksAlgebra:
         self.ledger.note("rotation", a.level)
         self.ledger.rotation(steps, a.level, self.slots)
         with self.trace.timed("rotation"):
-            return self.evaluator.rotate(a, steps)
+            return self.evaluator.rotate(self._two_parts(a), steps)
+
+    def conjugate(self, a: native.Ciphertext) -> native.Ciphertext:
+        """Complex conjugate of every slot."""
+        self.ledger.conjugation(a.level)
+        with self.trace.timed("rotation"):
+            return self.evaluator.conjugate(self._two_parts(a))
+
+    def times_i(self, a: native.Ciphertext) -> native.Ciphertext:
+        """Times the imaginary unit: the monomial X^(N/2), which an encoding at scale 1 is."""
+        self.ledger.note("ct-scalar product", a.level)
+        with self.trace.timed("ct-scalar product"):
+            return self.evaluator.mul_plain(a, self.encoded.vector(IMAGINARY, a.level, 1.0))
+
+    def raise_modulus(self, a: native.Ciphertext) -> native.Ciphertext:
+        """To the highest level."""
+        top = len(self.moduli) - 1
+        self.ledger.raising(top)
+        with self.trace.timed("raise"):
+            return self.evaluator.raise_modulus(a, top)
 
     def refresh(
         self, values: Sequence[native.Ciphertext], level: int, scale: float
     ) -> list[native.Ciphertext]:
-        """Bootstrapping."""
-        if self.refresher is None:
-            raise CompileError("nothing here can refresh a value", where=self.ledger.step)
+        """Bootstrapping. The ledger sees one operation; times go to the primitives inside."""
         self.ledger.refresh([Shadow(v.level, v.scale) for v in values], self.bootstrap, level)
-        with self.trace.timed("bootstrap"):
-            return self.refresher(values, level, scale)
+        if self.refresher is not None:
+            with self.trace.timed("bootstrap"):
+                return self.refresher(values, level, scale)
+        assert self.bootstrap is not None
+        inside = replace(self, ledger=Ledger())
+        return kernel.refresh(inside, kernel.prepare(self.bootstrap), values, level, scale)

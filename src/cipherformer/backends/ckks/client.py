@@ -34,10 +34,22 @@ class ClientKeys:
 
     def evaluation_keys(self) -> Iterator[tuple[str, bytes]]:
         """(name, bytes) of every key that the plan needs, one at a time, each cut to its level."""
-        if self.signature.relinearise >= 0:
-            yield "relinearise", self._secret.relinearisation_key(self.signature.relinearise).to_bytes()
-        for steps, level in self.signature.rotations:
-            yield f"rotate-{steps}", self._secret.rotation_key(steps, level).to_bytes()
+        for name, level in self.signature.key_levels.items():
+            yield name, self._evaluation_key(name, level).to_bytes()
+
+    def _evaluation_key(self, name: str, level: int) -> native.SwitchingKey:
+        match name.split("-"):
+            case ["relinearise"]:
+                return self._secret.relinearisation_key(level)
+            case ["conjugate"]:
+                return self._secret.conjugation_key(level)
+            case ["encapsulate"]:
+                return self._secret.encapsulation_key()
+            case ["decapsulate"]:
+                return self._secret.decapsulation_key(level)
+            case ["rotate", steps]:
+                return self._secret.rotation_key(int(steps), level)
+        raise ParameterError(f"a signature with an unknown key {name!r}")
 
     def encrypt(self, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> list[bytes]:
         """Pack, check and encrypt one query.

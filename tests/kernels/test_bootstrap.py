@@ -1,0 +1,117 @@
+"""Refreshing on ciphertexts of a small ring: precision, levels, scales, keys, pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bootstrap_party import Party, bits, make_party
+
+from cipherformer.approx.modulo import overflow_log2
+from cipherformer.errors import CompileError
+from cipherformer.kernels import bootstrap
+from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow, refresh_ledger
+from cipherformer.targets.bootstrap import SETS, bootstrap_set
+
+SMALL = bootstrap_set("insecure-n11")
+SCALE = 2.0**40
+
+
+@pytest.fixture(scope="module")
+def party() -> Party:
+    return make_party(SMALL, refresh_ledger(SMALL))
+
+
+@pytest.fixture
+def x(party) -> np.ndarray:
+    return np.random.default_rng(2).uniform(-1, 1, party.algebra.slots)
+
+
+def test_complex_slots(party, x):
+    z = x + 1j * np.roll(x, 1)
+    boot = bootstrap.prepare(SMALL)
+    start = party.encrypt(z, SMALL.input_level, SCALE)
+    y = bootstrap.refresh_complex(party.algebra, boot, start, SMALL.output_level, SCALE)
+    assert (y.level, y.size) == (SMALL.output_level, 2)
+    assert y.scale == pytest.approx(SCALE, rel=1e-12)
+    mean, worst = bits(party.decrypt(y) - z)
+    assert mean >= SMALL.precision_bits and worst >= SMALL.precision_bits_worst
+
+
+def test_one_real_value(party, x):
+    (y,) = party.algebra.refresh([party.encrypt(x, 5, SCALE)], SMALL.output_level, SCALE)
+    mean, worst = bits(party.decrypt(y) - x)
+    assert y.level == SMALL.output_level
+    assert mean >= SMALL.precision_bits and worst >= SMALL.precision_bits_worst
+
+
+@pytest.mark.parametrize("scales", [(SCALE, SCALE), (1.5 * SCALE, 0.7 * SCALE)])
+def test_a_pair_of_real_values_of_any_scales(party, x, scales):
+    pair = (x, np.cos(3 * x))
+    given = [party.encrypt(v, SMALL.input_level, s) for v, s in zip(pair, scales, strict=True)]
+    fresh = party.algebra.refresh(given, SMALL.output_level, 2.0**41)
+    for value, y in zip(pair, fresh, strict=True):
+        mean, worst = bits(party.decrypt(y) - value)
+        assert mean >= SMALL.precision_bits and worst >= SMALL.precision_bits_worst
+        assert y.scale == pytest.approx(2.0**41, rel=1e-12)
+
+
+def test_the_result_computes_and_refreshes_again(party, x):
+    b = party.algebra
+    (y,) = b.refresh([party.encrypt(x, 3, SCALE)], SMALL.output_level, SCALE)
+    y = b.rescale(b.multiply(y, y))
+    (y,) = b.refresh([y], SMALL.output_level, SCALE)
+    assert bits(party.decrypt(y) - x**2)[0] >= SMALL.precision_bits - 1
+
+
+def test_only_the_named_keys_are_used(party):
+    ledger = refresh_ledger(SMALL)
+    assert (ledger.raised, ledger.conjugate, ledger.relinearise) == (27, 24, 24)
+    assert len(party.keys) == len(ledger.rotations) + 4
+    for steps in sorted(ledger.rotations)[::9]:
+        party.keys.remove("rotate", steps)
+        with pytest.raises(ValueError, match=f"missing key: rotate by {steps}"):
+            party.algebra.refresh([party.encrypt(np.zeros(4), 3, SCALE)], SMALL.output_level, SCALE)
+        party.keys.add(party.secret.rotation_key(steps, ledger.rotations[steps]))
+
+
+def test_the_counter_sees_one_refresh_and_its_keys():
+    algebra = CountAlgebra(SMALL.target().moduli, SMALL.target().slots, bootstrap=SMALL)
+    (y,) = algebra.refresh([Shadow(4, SCALE)], SMALL.output_level, SCALE)
+    assert (y.level, y.scale) == (SMALL.output_level, SCALE)
+    assert [op.primitive for op in algebra.ledger.counts] == ["bootstrap"]
+    assert algebra.ledger.rotations == refresh_ledger(SMALL).rotations
+
+
+def test_a_pair_costs_one_evalmod_more():
+    boot = bootstrap.prepare(SMALL)
+    products = []
+    for count in (1, 2):
+        algebra = CountAlgebra(SMALL.target().moduli, SMALL.target().slots, Ledger())
+        bootstrap.refresh(algebra, boot, [Shadow(3, SCALE)] * count, SMALL.output_level, SCALE)
+        products.append(sum(n for op, n in algebra.ledger.counts.items() if op.primitive == "ct-ct product"))
+    assert products == [12, 24]
+
+
+def test_refusals(party):
+    boot = bootstrap.prepare(SMALL)
+    algebra = CountAlgebra(SMALL.target().moduli, SMALL.target().slots)
+    with pytest.raises(CompileError, match="3 values"):
+        bootstrap.refresh(algebra, boot, [Shadow(3, SCALE)] * 3, 16, SCALE)
+    with pytest.raises(CompileError, match="from level 2"):
+        bootstrap.refresh(algebra, boot, [Shadow(2, SCALE)], 16, SCALE)
+    with pytest.raises(CompileError, match="to level 17"):
+        bootstrap.refresh(algebra, boot, [Shadow(3, SCALE)], 17, SCALE)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_stated_failure_probability(name):
+    s = SETS[name]
+    assert overflow_log2(s.multiples, s.ephemeral_weight, 1 << s.log_n) <= s.failure_probability_log2
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_security_and_shape(name):
+    s, target = SETS[name], SETS[name].target()
+    assert s.insecure or target.security_bits >= 128
+    assert len(target.moduli) == 1 + s.output_level + len(s.evalmod_bits) + len(s.cts_bits)
+    assert bootstrap.prepare(s).cosine.levels == len(s.evalmod_bits)

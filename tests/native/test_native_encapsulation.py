@@ -66,7 +66,9 @@ def test_keys_survive_their_bytes_and_belong_to_the_secret(party: Party) -> None
     keys = native.KeySet(party.context)
     keys.add(party.context.switching_key(again.encapsulation_key().to_bytes()))
     keys.add(party.context.switching_key(party.secret.decapsulation_key(4).to_bytes()))
-    assert keys.has("encapsulate", 0, 0) and keys.has("decapsulate", 0, 4) and not keys.has("decapsulate", 0, 5)
+    assert (
+        keys.has("encapsulate", 0, 0) and keys.has("decapsulate", 0, 4) and not keys.has("decapsulate", 0, 5)
+    )
     z = party.complex()
     raised = native.Evaluator(party.context, keys).raise_modulus(party.encrypt(z, 0), 4)
     assert multiples(party, raised, z)[1] < 2.0**-38

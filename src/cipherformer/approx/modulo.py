@@ -1,9 +1,9 @@
 """Removing multiples of q_0 (EvalMod): a cosine whose angle is doubled.
 
-For x = i + e, i an integer of at most `multiples` and e small, sin(2 pi x) / (2 pi) is nearly e. With the shift
-x - 1/4 the sine becomes a cosine, which is even: a polynomial in v = T_2(u), u = (x - 1/4) / half, needs half
-the products of one in u. cos(2 theta) = 2 cos(theta)^2 - 1 is used `doublings` times, so the polynomial is
-fitted on 2^doublings fewer periods. Sources: Han and Ki, CT-RSA 2020; Bossuat et al., EUROCRYPT 2021.
+For x = i + e, i an integer of at most `multiples` and e small, sin(2 pi x) / (2 pi) is nearly e. With the
+shift x - 1/4 the sine becomes a cosine, which is even: a polynomial in v = T_2(u), u = (x - 1/4) / half,
+needs half the products of one in u. cos(2 theta) = 2 cos(theta)^2 - 1 is used `doublings` times, so the polynomial
+is fitted on 2^doublings fewer periods. Sources: Han and Ki, CT-RSA 2020; Bossuat et al., EUROCRYPT 2021.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def fit_cosine(multiples: int, *, doublings: int = 3, degree: int = 15, log_rati
 
 
 def overflow_log2(multiples: int, weight: int, ring_degree: int) -> float:
-    """log2 of (a bound of) the probability that some coefficient of the raised ciphertext has a larger multiple
-    of q_0 than `multiples`, for a ternary secret with `weight` non-zeros.
+    """log2 of (a bound of) the probability that some coefficient of the raised ciphertext has a larger
+    multiple of q_0 than `multiples`, for a ternary secret with `weight` non-zeros.
 
     A coefficient is a sum of weight + 1 uniform numbers in [-1/2, 1/2] (times q_0): Irwin-Hall's tail, times
     the number of coefficients.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cipherformer.backends import exact
 from cipherformer.errors import CompileError
+from cipherformer.kernels import dft
 from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.count import Ledger, Shadow, common
 from cipherformer.kernels.run import execute
@@ -28,13 +29,14 @@ from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
 SIGMA = 3.2
+EPHEMERAL_WEIGHT = 32
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Simulated:
     """Slots of a value with its noise, and its level and scale."""
 
-    slots: NDArray[np.float64]
+    slots: NDArray[Any]
     shadow: Shadow
 
 
@@ -73,18 +75,17 @@ class SimAlgebra:
         """Scale."""
         return a.shadow.scale
 
-    def _noisy(
-        self, slots: NDArray[np.float64], coefficient_variance: float, scale: float
-    ) -> NDArray[np.float64]:
+    def _noisy(self, slots: NDArray[Any], coefficient_variance: float, scale: float) -> NDArray[Any]:
         """Add the slot error that independent coefficient errors make: variance N/2 times theirs."""
         if self.rng is None:
             return slots
         deviation = sqrt((1 << self.target.log_n) / 2 * coefficient_variance) / scale
-        return slots + self.rng.normal(0.0, deviation, self.slots)
+        noisy = slots + self.rng.normal(0.0, deviation, self.slots)
+        return noisy + 1j * self.rng.normal(0.0, deviation, self.slots) if np.iscomplexobj(slots) else noisy
 
     def encrypt(self, values: NDArray[Any], level: int, scale: float) -> Simulated:
         """A fresh ciphertext under the secret key: error sigma^2 and rounding 1/12 a coefficient."""
-        slots = np.resize(np.asarray(values, dtype=np.float64), self.slots)
+        slots = np.resize(np.asarray(values), self.slots)
         return Simulated(self._noisy(slots, SIGMA**2 + 1 / 12, scale), Shadow(level, scale))
 
     def _rounding(self) -> float:
@@ -142,11 +143,11 @@ class SimAlgebra:
     def apply(self, a: Simulated, transform: Transform, scale: float) -> Simulated:
         """Linear map; a diagonal carries its encoding error, a rotation its key-switching error."""
         self.ledger.transform(transform, a.shadow.level, self.slots)
-        total = np.zeros(self.slots)
+        total = np.zeros(self.slots, dtype=np.result_type(a.slots, transform.diagonals))
         for rotation, row in zip(transform.rotations, transform.diagonals, strict=True):
             total += np.resize(row, self.slots) * np.roll(a.slots, -rotation)
         shadow = Shadow(a.shadow.level, a.shadow.scale * scale)
-        size = float(np.sqrt(np.mean(a.slots**2)))
+        size = float(np.sqrt(np.mean(np.abs(a.slots) ** 2)))
         encoding = (
             len(transform.rotations)
             / 12
@@ -185,6 +186,31 @@ class SimAlgebra:
         self.ledger.rotation(steps, a.shadow.level, self.slots)
         rolled = np.roll(a.slots, -steps)
         return Simulated(self._noisy(rolled, self._switching(a.shadow.level), a.shadow.scale), a.shadow)
+
+    def conjugate(self, a: Simulated) -> Simulated:
+        """Complex conjugate."""
+        self.ledger.conjugation(a.shadow.level)
+        noisy = self._noisy(a.slots.conj(), self._switching(a.shadow.level), a.shadow.scale)
+        return Simulated(noisy, a.shadow)
+
+    def times_i(self, a: Simulated) -> Simulated:
+        """Times the imaginary unit."""
+        self.ledger.note("ct-scalar product", a.shadow.level)
+        return Simulated(a.slots * 1j, a.shadow)
+
+    def raise_modulus(self, a: Simulated) -> Simulated:
+        """To the highest level: without noise nothing changes, with it small multiples of q_0 join the
+        coefficients."""
+        top = self.target.levels
+        self.ledger.raising(top)
+        shadow = Shadow(top, a.shadow.scale)
+        if self.rng is None:
+            return Simulated(a.slots, shadow)
+        terms = self.rng.uniform(-0.5, 0.5, (2, EPHEMERAL_WEIGHT + 1, self.slots)).sum(axis=1)
+        multiples = np.rint(terms[0]) + 1j * np.rint(terms[1])
+        for half in (1 << k for k in range(self.slots.bit_length() - 1)):
+            multiples = dft.apply(dft.layer(half, inverse=False), multiples)
+        return Simulated(a.slots + multiples * (self.modulus(0) / a.shadow.scale), shadow)
 
     def refresh(self, values: Sequence[Simulated], level: int, scale: float) -> list[Simulated]:
         """Bootstrapping: the set's measured error; what is beyond 1 falls onto EvalMod's sine."""

@@ -1,8 +1,9 @@
 """Refreshing values: slots to coefficients, a raised modulus, coefficients to slots, EvalMod.
 
-Decision 7. A message m at level 0 has coefficients m_k = scale z_k below q_0; under the raised modulus they are
-m_k + q_0 I_k. Back in slots, x_k = m_k / q_0 + I_k loses its integer by `approx.modulo`, once for the real and
-once for the imaginary half. Written over the slot algebra, so that it is counted, simulated and run alike.
+Decision 7. A message m at level 0 has coefficients m_k = scale z_k below q_0; under the raised modulus they
+are m_k + q_0 I_k. Back in slots, x_k = m_k / q_0 + I_k loses its integer by `approx.modulo`, once for the
+real and once for the imaginary half. Written over the slot algebra, so that it is counted, simulated and run
+alike.
 """
 
 from __future__ import annotations
@@ -64,7 +65,6 @@ def prepare(settings: BootstrapSet) -> Bootstrap:
         for inverse in (False, True)
     }
     cosine = fit_cosine(settings.multiples, log_ratio=settings.first_bits - settings.scale_bits)
-    first = len(target.moduli) - 1 - len(both[True])
     return Bootstrap(
         name=settings.name,
         input_level=settings.input_level,
@@ -74,7 +74,7 @@ def prepare(settings: BootstrapSet) -> Bootstrap:
         to_coefficients=both[False],
         to_slots=both[True],
         cosine=cosine,
-        eval_scale=float(target.moduli[first]),
+        eval_scale=2.0**settings.eval_scale_bits,
     )
 
 
@@ -109,8 +109,8 @@ def refresh_complex(b: SlotAlgebra[V], boot: Bootstrap, value: V, level: int, sc
 def halves(
     b: SlotAlgebra[V], boot: Bootstrap, values: Sequence[V], level: int, scale: float, *, imaginary: bool
 ) -> list[V]:
-    """The refreshed real part of values[0] + i values[1], and with `imaginary` the imaginary part, each a value
-    of its own."""
+    """The refreshed real part of values[0] + i values[1], and with `imaginary` the imaginary part, each a
+    value of its own."""
     lowest = min(b.level(value) for value in values)
     if lowest < boot.input_level or level > boot.output_level:
         raise CompileError(
@@ -162,22 +162,30 @@ def coefficients_to_slots(b: SlotAlgebra[V], boot: Bootstrap, raised: V) -> V:
 
 
 def evaluate_modulo(b: SlotAlgebra[V], boot: Bootstrap, x: V, scale: float) -> V:
-    """x minus the nearest integer, times `ratio`, at `scale`."""
+    """x minus the nearest integer, times `ratio`, at `scale`.
+
+    v = 2 u^2 - 1 is nearly -1 where x is near 0, and its error is divided by 4 u there: v gets a scale of
+    several bits more than the rest, which T_2(v) loses again to two primes.
+    """
     cosine = boot.cosine
     u = b.add_scalar(b.relabel(x, b.scale(x) * cosine.half), -0.25 / cosine.half)
     v = double_angle(b, u)
+    second = double_angle(b, v, rescalings=2)
     # Backwards from the wanted scale: a doubling squares the scale and divides it by a prime.
     end = scale * boot.ratio / (2.0 * pi) * cosine.gain
-    bottom = b.level(v) - poly.chebyshev_depth(len(cosine.coefficients) - 1)
+    bottom = b.level(second) + 1 - poly.chebyshev_depth(len(cosine.coefficients) - 1)
     for k in reversed(range(cosine.doublings)):
         end = sqrt(end * b.modulus(bottom - k))
-    y = poly.chebyshev(b, v, cosine.coefficients, -1.0, 1.0, end)
+    y = poly.chebyshev(b, v, cosine.coefficients, -1.0, 1.0, end, known={2: second})
     for _ in range(cosine.doublings):
         y = double_angle(b, y)
     return b.relabel(y, scale)
 
 
-def double_angle(b: SlotAlgebra[V], y: V) -> V:
-    """2 y^2 - 1, one level down."""
+def double_angle(b: SlotAlgebra[V], y: V, *, rescalings: int = 1) -> V:
+    """2 y^2 - 1."""
     square = b.multiply(y, y)
-    return b.add_scalar(b.rescale(b.add(square, square)), -1.0)
+    square = b.add(square, square)
+    for _ in range(rescalings):
+        square = b.rescale(square)
+    return b.add_scalar(square, -1.0)

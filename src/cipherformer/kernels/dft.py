@@ -1,9 +1,9 @@
 """The map between slots and coefficients as a product of sparse matrices.
 
-Slot j of a polynomial p is z_j = sum_k w_k eta^(5^j k), w_k = p_k + i p_(k+s), eta = exp(2 pi i / 4s): a discrete
-Fourier transform of w in bit-reversed order, of log2(s) layers of butterflies. A *stage* is the product of
-several layers: a few diagonals, at multiples of its stride. The bit reversal is left out: one direction puts the
-slots into the coefficients in that order, the other one takes them out of it.
+Slot j of a polynomial p is z_j = sum_k w_k eta^(5^j k), w_k = p_k + i p_(k+s), eta = exp(2 pi i / 4s): a
+discrete Fourier transform of w in bit-reversed order, of log2(s) layers of butterflies. A *stage* is the
+product of several layers: a few diagonals, at multiples of its stride. The bit reversal is left out: one
+direction puts the slots into the coefficients in that order, the other one takes them out of it.
 Sources: Cheon, Han, Hhan (IEEE Access 2019); Bossuat et al., EUROCRYPT 2021, section 6.
 """
 
@@ -26,24 +26,19 @@ def twiddles(half: int) -> Complex:
     exponents = np.ones(half, dtype=np.int64)
     for j in range(1, half):
         exponents[j] = exponents[j - 1] * 5 % (8 * half)
-    return np.exp(2j * np.pi * exponents / (8 * half))
+    return np.asarray(np.exp(2j * np.pi * exponents / (8 * half)))
 
 
 def layer(half: int, *, inverse: bool) -> Diagonals:
     """One layer of butterflies as diagonals of period 2 half, at rotations -half, 0 and half."""
-    w, zero, one = twiddles(half), np.zeros(half), np.ones(half)
+    w = twiddles(half)
+    zero, one = np.zeros_like(w), np.ones_like(w)
     if inverse:  # (x, y) -> ((x + y) / 2, conj(w) (x - y) / 2)
         w = w.conj()
-        return {
-            0: np.concatenate([one, -w]) / 2,
-            half: np.concatenate([one, zero]) / 2 + 0j,
-            -half: np.concatenate([zero, w]) / 2,
-        }
-    return {  # (x, y) -> (x + w y, x - w y)
-        0: np.concatenate([one, -w]),
-        half: np.concatenate([w, zero]),
-        -half: np.concatenate([zero, one]) + 0j,
-    }
+        rows = {0: (one / 2, -w / 2), half: (one / 2, zero), -half: (zero, w / 2)}
+    else:  # (x, y) -> (x + w y, x - w y)
+        rows = {0: (one, -w), half: (w, zero), -half: (zero, one)}
+    return {rotation: np.concatenate(row) for rotation, row in rows.items()}
 
 
 def product(second: Diagonals, first: Diagonals) -> Diagonals:
@@ -80,7 +75,9 @@ def stages(layers: Sequence[int], *, inverse: bool) -> list[Diagonals]:
     return out[::-1] if inverse else out
 
 
-def transforms(layers: Sequence[int], *, inverse: bool, slots: int, babies: int, name: str) -> list[Transform]:
+def transforms(
+    layers: Sequence[int], *, inverse: bool, slots: int, babies: int, name: str
+) -> list[Transform]:
     """The stages as linear maps whose rotations are multiples of the stride from 0 up.
 
     A stage's rotations go both ways. What it rotates its result by in excess, the next stage takes back: all

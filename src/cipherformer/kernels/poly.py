@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from cipherformer.approx.paterson_stockmeyer import half_of, is_leaf, plan
@@ -36,14 +37,21 @@ def chebyshev_depth(degree: int) -> int:
 
 
 def chebyshev(
-    b: SlotAlgebra[V], x: V, coefficients: Sequence[float], low: float, high: float, scale: float
+    b: SlotAlgebra[V],
+    x: V,
+    coefficients: Sequence[float],
+    low: float,
+    high: float,
+    scale: float,
+    known: Mapping[int, V] | None = None,
 ) -> V:
     """sum_k c_k T_k(u), u = (2x - low - high) / (high - low), at `scale`, `chebyshev_depth` levels below x.
 
     The split is `approx.paterson_stockmeyer.plan`'s. The target scale is handed down the recursion (Bossuat
     et al., EUROCRYPT 2021, section 5), so every sum adds equal scales and no level is spent on aligning
     them. The map to [-1, 1] is a relabelling and an addition: no level. T_k with coefficient 0 are not
-    computed.
+    computed. `known` holds T_k(u) that the caller has at hand; if its T_2 is several levels below x, that
+    many primes count as one level.
 
     Raises:
         CompileError: if x has too few levels.
@@ -56,18 +64,22 @@ def chebyshev(
     u = b.relabel(x, b.scale(x) * half)
     if middle:
         u = b.add_scalar(u, -middle / half)
-    series = _Series(b, {1: u}, plan(max(degree, 1)).baby)
-    bottom = b.level(x) - depth + 1
+    basis = {1: u, **(known or {})}
+    top = b.level(basis[2]) + 1 if 2 in basis else b.level(u)
+    series = _Series(b, basis, top, plan(max(degree, 1)).baby)
+    bottom = series.top - depth + 1
     padded = [*coefficients, *[0.0] * (2 - len(coefficients))]
     return b.rescale(series.sum(padded, depth, bottom, scale * b.modulus(bottom)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """One evaluation: the T_k known so far, and the length up to which a block is summed directly."""
+    """One evaluation: the T_k known so far, the level above that of T_2, and the length up to which a block is
+    summed directly."""
 
     b: SlotAlgebra[Any]
     known: dict[int, Any]
+    top: int
     baby: int
 
     def basis(self, k: int) -> Any:
@@ -98,8 +110,11 @@ class _Series:
         if not any(quotient[1:]):
             product = b.mul_scalar(giant, quotient[0], scale / b.scale(giant))
         else:
-            wanted = scale / b.scale(giant) * b.modulus(level + 1)
-            factor = b.rescale(self.sum(quotient, depth - 1, level + 1, wanted))
+            above = b.level(self.known[1]) if level + 1 == self.top else level + 1
+            primes = prod(b.modulus(i) for i in range(level + 1, above + 1))
+            factor = self.sum(quotient, depth - 1, above, scale / b.scale(giant) * primes)
+            while b.level(factor) > level:
+                factor = b.rescale(factor)
             product = b.relabel(b.multiply(factor, giant), scale)
         if not any(rest[1:]):
             return b.add_scalar(product, rest[0]) if rest[0] else product

@@ -128,8 +128,8 @@ class CkksAlgebra:
             return self.evaluator.mul_scalar(a, value, scale)
 
     def multiply(self, a: native.Ciphertext, b: native.Ciphertext) -> native.Ciphertext:
-        """Product, with three parts until it is rescaled or used: sums are relinearised once, and the division
-        by P is one with the rescaling."""
+        """Product, with three parts until it is rescaled or used: sums are relinearised once, and the
+        division by P is one with the rescaling."""
         self.ledger.product(min(a.level, b.level))
         left = self._two_parts(a)
         right = left if a is b else self._two_parts(b)

@@ -74,8 +74,8 @@ def chebyshev(
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """One evaluation: the T_k known so far, the level above that of T_2, and the length up to which a block is
-    summed directly."""
+    """One evaluation: the T_k known so far, the level above that of T_2, and the length up to which a block
+    is summed directly."""
 
     b: SlotAlgebra[Any]
     known: dict[int, Any]

@@ -29,7 +29,7 @@ HOMES = {
     "click": ("cli",),
     "rich": ("cli", "demo"),
     "cipherformer._native": ("backends/ckks",),
-    "scipy": (),
+    "scipy": ("passes/milp.py",),
     "tenseal": (),
 }
 

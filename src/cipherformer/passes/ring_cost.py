@@ -13,7 +13,7 @@ from cipherformer.passes.placement import MOVES, PRODUCTS, Placement, comparison
 from cipherformer.targets.protocols import ComputePrices, Network, Price, Protocol
 from cipherformer.targets.ring import Truncation
 
-_COMPARE_WORK = 10
+COMPARE_WORK = 10
 """Elementwise operations that one comparison takes, roughly."""
 
 
@@ -130,7 +130,7 @@ class _Book:
                 return self._charge(price("extend"), size, width)
             case "select":
                 read = self.placement.widths[node.inputs[0]]
-                self._work(self.elements, read, _COMPARE_WORK * comparisons(node))
+                self._work(self.elements, read, COMPARE_WORK * comparisons(node))
                 return self._charge(price("compare"), comparisons(node), read)
             case op if op in PRODUCTS:
                 return self._product(node, secret)

@@ -18,28 +18,82 @@ Source: Yubeaton et al., arXiv 2412.01042 (the idea; the policies are described 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 from cipherformer.errors import LimitError
 from cipherformer.graph import Graph
 from cipherformer.passes.greedy import Greedy
-from cipherformer.passes.placement import MOVES, PRODUCTS, Placement, magnitude
-from cipherformer.targets.ring import RingTarget
+from cipherformer.passes.optimal import optimal
+from cipherformer.passes.placement import MOVES, PRODUCTS, Placement, Solved, magnitude
+from cipherformer.passes.sites import Objective
+from cipherformer.passes.versions import TooLargeError
+from cipherformer.targets.ring import WIDEST, RingTarget
 
-POLICIES = ("every", "lazy", "hoisted")
+GREEDY = ("every", "lazy", "hoisted")
+POLICIES = (*GREEDY, "optimal")
+SECONDS = 20.0
 
-__all__ = ["MOVES", "POLICIES", "PRODUCTS", "Placement", "magnitude", "place"]
+__all__ = ["GREEDY", "MOVES", "POLICIES", "PRODUCTS", "Objective", "Placement", "magnitude", "place"]
 
 
-def place(graph: Graph, target: RingTarget, policy: str = "hoisted") -> Placement:
+def place(
+    graph: Graph,
+    target: RingTarget,
+    policy: str = "hoisted",
+    *,
+    objective: Objective | None = None,
+    seconds: float = SECONDS,
+    on_program: Callable[[int, int], None] | None = None,
+) -> Placement:
     """Place truncations in a calibrated graph of the ring dialect.
+
+    Args:
+        graph: calibrated.
+        target: the rings; the greedy policies use the widest only.
+        policy: one of `POLICIES`.
+        objective: what better means; fewer truncated elements by default.
+        seconds: for each program of `optimal`.
+        on_program: called with (programs done, programs in all).
 
     Raises:
         LimitError: a value cannot fit the ring; names its origin, its bound and the smallest ring that would
-            do.
+            do for the whole graph.
     """
     if policy not in POLICIES:
         raise LimitError(f"no policy is called {policy}", fix=f"take one of {', '.join(POLICIES)}")
-    found = [Greedy(graph, target, name).run() for name in POLICIES[: POLICIES.index(policy) + 1]]
-    best = min(reversed(found), key=lambda p: p.truncated_elements)
-    return replace(best, policy=policy)
+    aim = objective or Objective()
+    try:
+        found = [Greedy(graph, target, name).run() for name in GREEDY[: POLICIES.index(policy) + 1]]
+    except TooLargeError as error:
+        raise _with_ring(error, graph, target) from None
+    best = min(reversed(found), key=aim.of)
+    if policy != "optimal":
+        return replace(best, policy=policy)
+    solved = optimal(graph, target, aim, found[-1], seconds=seconds, on_program=on_program)
+    if solved is not None and aim.of(solved) <= aim.of(best):
+        return solved
+    why = "the solver found no placement in its time"
+    book = Solved(0, 0, 0.0, inf, 0.0, 0, best.policy, why)
+    if solved is not None and solved.solved is not None:
+        why = f"the solver's placement costs {aim.of(solved):.6g}, the greedy one {aim.of(best):.6g}"
+        book = replace(solved.solved, taken=best.policy, why=why)
+    return replace(best, policy=policy, solved=book)
+
+
+def _with_ring(error: TooLargeError, graph: Graph, target: RingTarget) -> LimitError:
+    """The same error with the smallest ring in which the whole graph can be placed."""
+    narrow, wide = target.width, WIDEST + 1
+    while wide - narrow > 1:
+        middle = (narrow + wide) // 2
+        try:
+            Greedy(graph, replace(target, width=middle, narrower=()), "lazy").run()
+            wide = middle
+        except TooLargeError:
+            narrow = middle
+    if wide > WIDEST:
+        fix = f"no ring up to {WIDEST} bits would do: scale the layer's values down, or take fewer bits"
+    else:
+        fix = f"the smallest ring that would do for the model has {wide} bits; fewer fraction bits help too"
+    return LimitError(error.what, where=error.where, why=error.why, fix=fix)

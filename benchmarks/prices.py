@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,12 @@ from benchmarks.peers.protocol import measure
 from cipherformer import _native as native
 from cipherformer.kernels.count import Operation
 from cipherformer.report.machine import machine, today
-from cipherformer.targets.prices import PriceTable, Work, work_of
+from cipherformer.targets.prices import RingPrices, Work, work_of
 
-LOG_N, LIMBS, SPECIAL, DIGIT = 16, 26, 9, 9
-LEVELS = (4, 12, 20, 25)
-DIAGONALS, BABY_STEP, PERIOD = 64, 8, 4096
-NAMES = ("transform", "product", "conversion")
+RINGS = {13: (4, 2, 2), 14: (8, 3, 3), 15: (14, 6, 6), 16: (26, 9, 9)}
+"""log2(N) -> limbs, special limbs, limbs of a digit: about what plans on that ring have."""
+DIAGONALS, BABY_STEP, PERIOD = 64, 8, 2048
+NAMES = ("transform", "product", "conversion", "addition", "call")
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ def calls(context: Any, level: int) -> Iterator[tuple[Operation, Callable[[], An
     yield Operation("", "ct-ct product", level), lambda: evaluator.multiply(x, x)
     yield Operation("", "rotation", level), lambda: evaluator.rotate(x, 1)
     yield Operation("", "rescale", level), lambda: evaluator.rescale(x)
+    yield Operation("", "add", level), lambda: evaluator.add(x, x)
     rotations = list(range(DIAGONALS))
     transform = context.linear_transform(rotations, np.tile(values, (DIAGONALS, 1)), level, scale, BABY_STEP)
     babies, giants = transform.rotations_needed
@@ -63,29 +63,31 @@ def calls(context: Any, level: int) -> Iterator[tuple[Operation, Callable[[], An
     sizes = {"babies": len(set(babies) - {0}), "giants": len(set(giants) - {0}), "period": PERIOD}
     matrix = Operation("", "ct-pt matrix", level, diagonals=DIAGONALS, **sizes)
     yield matrix, lambda: evaluator.apply(transform, x)
+    product = context.linear_transform([0], values[None], level, scale, 1)
+    yield Operation("", "ct-pt product", level, diagonals=1), lambda: evaluator.apply(product, x)
 
 
-def samples(seconds: float) -> list[Sample]:
-    """Measures everything; the two thread counts alternate."""
-    bits = [50, *[40] * (LIMBS - 1), *[45] * SPECIAL]
-    primes = native.generate_primes(LOG_N, bits)
-    parameters = native.Parameters(LOG_N, primes[:LIMBS], primes[LIMBS:], DIGIT)
+def samples(log_n: int, seconds: float) -> list[Sample]:
+    """Measures everything at one ring degree; the two thread counts alternate."""
+    limbs, special, digit = RINGS[log_n]
+    primes = native.generate_primes(log_n, [50, *[40] * (limbs - 1), *[45] * special])
+    parameters = native.Parameters(log_n, primes[:limbs], primes[limbs:], digit, insecure=True)
     contexts = [native.Context(parameters, threads=threads) for threads in (1, 2)]
     out = []
-    for level in LEVELS:
+    for level in sorted({limbs - 1, 3 * limbs // 4, limbs // 2, limbs // 5 + 1}):
         for (operation, one), (_, two) in zip(*(calls(c, level) for c in contexts), strict=True):
             times: tuple[list[float], list[float]] = ([], [])
             for _ in range(3):
                 times[0].extend(measure(one, seconds))
                 times[1].extend(measure(two, seconds))
-            out.append(Sample(operation, work_of(operation, SPECIAL, DIGIT), *map(min, times)))
+            out.append(Sample(operation, work_of(operation, special, digit), *map(min, times)))
     return out
 
 
 def fit(work: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Non-negative prices [3] of least relative squares for seconds [n] = work [n, 3] @ prices.
+    """Non-negative prices [5] of least relative squares for seconds [n] = work [n, 5] @ prices.
 
-    Tries every set of prices that may be positive; there are seven.
+    Tries every set of prices that may be positive; there are thirty-one.
     """
     relative = work / seconds[:, None]
     best, least = np.zeros(work.shape[1]), np.inf
@@ -99,30 +101,38 @@ def fit(work: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.f
     return best
 
 
+def prices_of(log_n: int, seconds: float, console: Console) -> dict[str, float]:
+    """Measures and fits one ring degree."""
+    measured = samples(log_n, seconds)
+    work = np.array(
+        [[s.work.transforms, s.work.products, s.work.conversions, s.work.additions, 1.0] for s in measured]
+    )
+    prices = fit(work, np.array([s.one for s in measured]))
+    record = {name: float(f"{price:.4g}") for name, price in zip(NAMES, prices, strict=True)}
+    weight = np.array([s.one for s in measured])
+    record["two_threads"] = float(f"{sum(s.two for s in measured) / weight.sum():.3g}")
+    predicted = RingPrices(**record)
+    for s in measured:
+        console.print(
+            f"2^{log_n} {s.operation.primitive:14} level {s.operation.level:2}: {s.one * 1e3:8.3f} ms, "
+            f"predicted / measured {predicted.seconds(s.work, 1) / s.one:.2f}, "
+            f"two threads / one {s.two / s.one:.2f}"
+        )
+    return record
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prices", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(table.__file__).with_name(table.PRICES_FILE))
-    parser.add_argument("--seconds", type=float, default=0.5, help="time for a primitive and round")
+    parser.add_argument("--seconds", type=float, default=0.1, help="time for a primitive and round")
     options, console = parser.parse_args(), Console(highlight=False)
-    measured = samples(options.seconds)
-    work = np.array([[s.work.transforms, s.work.products, s.work.conversions] for s in measured])
-    prices = fit(work, np.array([s.one for s in measured]))
-    threads = median(s.two / s.one for s in measured)
     where = machine()
     record = {
-        **{name: float(f"{price:.4g}") for name, price in zip(NAMES, prices, strict=True)},
-        "two_threads": float(f"{threads:.3g}"),
         "machine": f"{where['processor']} ({', '.join(where['vectors'])}), {where['cores']} cores",
         "date": today(),
+        "rings": {str(log_n): prices_of(log_n, options.seconds, console) for log_n in RINGS},
     }
-    predicted = PriceTable.from_dict(record)
-    for s in measured:
-        ratio = predicted.seconds(s.work, LOG_N) / s.one
-        console.print(
-            f"{s.operation.primitive:14} level {s.operation.level:2}: {s.one * 1e3:8.2f} ms, "
-            f"predicted / measured {ratio:.2f}, two threads / one {s.two / s.one:.2f}"
-        )
-    options.out.write_text(json.dumps(record) + "\n")
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
     console.print(f"{options.out.name}: {record}")
 
 

@@ -22,7 +22,7 @@ from cipherformer.passes.packing import Packed
 from cipherformer.passes.pipeline import Settings, run_passes
 from cipherformer.passes.regions import is_nonlinear, regions
 from cipherformer.passes.scale import assign_scales
-from cipherformer.plan.estimate import encoded_bytes, seconds_of
+from cipherformer.plan.estimate import encoded_bytes, refresh_seconds, seconds_of
 from cipherformer.plan.plan import Plan
 from cipherformer.targets.bootstrap import MARGIN, SETS, BootstrapSet, bootstrap_set
 from cipherformer.targets.ckks import CkksTarget, candidates, check_digits
@@ -44,6 +44,7 @@ class Options:
         max_levels: most levels of a plan without bootstrapping.
         bootstrap: `auto` compares bootstrapping with doing without where both can be, `never`, or a set to
             use: by its name or itself.
+        precision_bits: least mean precision of a set that is chosen automatically.
         memory_price: seconds that a GiB of encoded weights counts for when refreshes are placed.
         max_weight_bytes: encoded weights in the server's memory; a plan within it is preferred to a
             faster one.
@@ -58,6 +59,7 @@ class Options:
     threads: int = 2
     max_levels: int = 26
     bootstrap: str | BootstrapSet = "auto"
+    precision_bits: float = 15.0
     memory_price: float = 0.1
     max_weight_bytes: int = 2 << 30
     insecure_target: CkksTarget | None = None
@@ -270,7 +272,8 @@ def _sets(log_n: int, options: Options) -> list[BootstrapSet]:
     """Secure sets of a ring, where the choice is automatic."""
     if options.bootstrap == "never" or options.insecure_target is not None:
         return []
-    return [s for s in SETS.values() if s.log_n == log_n and not s.insecure]
+    able = [s for s in SETS.values() if s.log_n == log_n and s.precision_bits >= options.precision_bits]
+    return [s for s in able if not s.insecure]
 
 
 def _refreshed(packed: Packed, bootstrap: BootstrapSet, options: Options) -> _Candidate:
@@ -283,7 +286,8 @@ def _refreshed(packed: Packed, bootstrap: BootstrapSet, options: Options) -> _Ca
         held = encoded_bytes([step], packed.transforms, target)
         return seconds + options.memory_price * held / (1 << 30)
 
-    placed = place_refreshes(packed.steps, packed.outputs, bootstrap, cost, bootstrap.seconds)
+    one, two = (refresh_seconds(bootstrap, values, prices, options.threads) for values in (1, 2))
+    placed = place_refreshes(packed.steps, packed.outputs, bootstrap, cost, (one, two))
     steps = placed.steps
     ledger = _count(replace(packed, steps=steps), target, bootstrap)
     seconds = sum(seconds_of(ledger, target, prices, options.threads, bootstrap).values())

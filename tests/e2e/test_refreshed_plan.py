@@ -98,6 +98,21 @@ def test_an_encrypted_run_has_the_predicted_error(plan):
     assert server.ledger.counts == plan.ledger.counts
 
 
+def test_the_real_bootstrapping_answers_as_the_fake_one(plan):
+    keys = generate_keys(plan.signature, insecure=True)
+    server = Evaluation(plan, threads=1)
+    for name, data in keys.evaluation_keys():
+        server.add_key(name, data)
+    assert server.missing_keys() == ()
+    inputs = samples(SHAPE, 2)
+    answers = [keys.decrypt(server.run(keys.encrypt(x))[0]) for x in inputs]
+    exact = [ckks_sim.reference(plan, x) for x in inputs]
+    error = rms([a - e for a, e in zip(answers, exact, strict=True)])
+    assert error < 4 * plan.predicted_rms_error
+    assert server.ledger.counts == plan.ledger.counts
+    assert server.ledger.rotations == plan.ledger.rotations
+
+
 def test_two_branches_share_their_calls(branched):
     calls = [s for s in branched.steps if s.kernel == "refresh"]
     assert any(len(s.inputs) == 2 for s in calls)

@@ -95,6 +95,13 @@ def check(
     show_default=True,
     help="Of the server, for the prediction.",
 )
+@click.option(
+    "-b",
+    "--bootstrap",
+    default="auto",
+    show_default=True,
+    help="`auto`: where it is needed and pays; `never`; or the name of a bootstrapping set.",
+)
 @_model_options
 @json_option
 def compile_(
@@ -102,6 +109,7 @@ def compile_(
     samples: Path,
     out: Path,
     threads: int,
+    bootstrap: str,
     shape: tuple[int, ...] | None,
     tokens: int,
     json_path: str | None,
@@ -116,7 +124,7 @@ def compile_(
         graph = capture(loaded.module, loaded.example_inputs, name=loaded.name)
         shapes = {node.name: node.type.shape for node in graph.inputs}
         calibration = models.read_samples(samples, shapes)
-        plan = compile_graph(graph, calibration, Options(threads=threads))
+        plan = compile_graph(graph, calibration, Options(threads=threads, bootstrap=bootstrap))
         plan.save(out)
         plan.signature.save(out / SIGNATURE_FILE)
     summary = {"fingerprint": plan.fingerprint, **summarise(plan, threads)}

@@ -105,7 +105,7 @@ class Ledger:
         if any(v.level < bootstrap.input_level for v in values):
             raise CompileError(f"step {self.step} refreshes a value below level {bootstrap.input_level}")
         self.note("bootstrap", level, values=len(values))
-        inside = refresh_ledger(bootstrap)
+        inside = refresh_ledger(bootstrap, len(values))
         for steps, key_level in inside.rotations.items():
             self.rotations[steps] = max(self.rotations.get(steps, -1), key_level)
         self.relinearise = max(self.relinearise, inside.relinearise)
@@ -252,11 +252,11 @@ class CountAlgebra:
         return [Shadow(level, scale) for _ in values]
 
 
-@lru_cache(maxsize=8)
-def refresh_ledger(bootstrap: BootstrapSet) -> Ledger:
-    """What is inside a bootstrapping call for two values: its operations and keys (not to be changed)."""
+@lru_cache(maxsize=16)
+def refresh_ledger(bootstrap: BootstrapSet, values: int = 2) -> Ledger:
+    """What is inside a bootstrapping call: its operations and keys (not to be changed)."""
     target = bootstrap.target()
     algebra = CountAlgebra(target.moduli, target.slots)
     x = Shadow(bootstrap.input_level, target.scale)
-    kernel.refresh(algebra, kernel.prepare(bootstrap), [x, x], bootstrap.output_level, target.scale)
+    kernel.refresh(algebra, kernel.prepare(bootstrap), [x] * values, bootstrap.output_level, target.scale)
     return algebra.ledger

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cipherformer.kernels.algebra import Transform
-from cipherformer.kernels.count import Ledger
+from cipherformer.kernels.bootstrap import prepare
+from cipherformer.kernels.count import Ledger, Operation, refresh_ledger
 from cipherformer.kernels.step import Step
 from cipherformer.plan.signature import Signature
 from cipherformer.targets.bootstrap import BootstrapSet
@@ -50,15 +51,26 @@ def seconds_of(
     threads: int,
     bootstrap: BootstrapSet | None = None,
 ) -> dict[tuple[str, str], float]:
-    """Predicted seconds by (step, primitive)."""
+    """Predicted seconds by (step, primitive); a refresh counts as the primitives inside."""
     out: defaultdict[tuple[str, str], float] = defaultdict(float)
     for op, count in ledger.counts.items():
         if op.primitive == "bootstrap" and bootstrap is not None:
-            out[op.step, op.primitive] += bootstrap.seconds[min(op.values, 2) - 1] * count
-            continue
-        work = work_of(op, len(target.special_moduli), target.digit_size)
-        out[op.step, op.primitive] += prices.seconds(work, target.log_n, threads) * count
+            for inner, times in refresh_ledger(bootstrap, op.values).counts.items():
+                out[op.step, inner.primitive] += _seconds(inner, target, prices, threads) * times * count
+        else:
+            out[op.step, op.primitive] += _seconds(op, target, prices, threads) * count
     return dict(out)
+
+
+def _seconds(op: Operation, target: CkksTarget, prices: PriceTable, threads: int) -> float:
+    work = work_of(op, len(target.special_moduli), target.digit_size)
+    return prices.seconds(work, target.log_n, threads)
+
+
+def refresh_seconds(bootstrap: BootstrapSet, values: int, prices: PriceTable, threads: int) -> float:
+    """Predicted seconds of one bootstrapping call, from the operations inside."""
+    ledger = refresh_ledger(bootstrap, values)
+    return sum(seconds_of(ledger, bootstrap.target(), prices, threads).values())
 
 
 def key_bytes(signature: Signature) -> int:
@@ -82,6 +94,19 @@ def encoded_bytes(steps: Sequence[Step], transforms: Mapping[str, Transform], ta
     return held
 
 
+def refresh_bytes(bootstrap: BootstrapSet | None) -> int:
+    """Encoded transforms of bootstrapping in the server's memory: 2 x period residues a limb over QP."""
+    if bootstrap is None:
+        return 0
+    ready, special = prepare(bootstrap), len(bootstrap.special_bits)
+    levels = [bootstrap.input_level - i for i in range(len(ready.to_coefficients))]
+    levels += [ready.top - i for i in range(len(ready.to_slots))]
+    transforms = (*ready.to_coefficients, *ready.to_slots)
+    return sum(
+        (level + 1 + special) * t.diagonals.size * 2 * 8 for level, t in zip(levels, transforms, strict=True)
+    )
+
+
 def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> Estimate:
     """Predict a plan's cost from a price table (the package's, if none is given)."""
     t = plan.target
@@ -98,7 +123,7 @@ def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> 
         by_primitive=dict(by_primitive),
         key_bytes=keys,
         key_upload_bytes=keys // 2,
-        plan_bytes=encoded_bytes(plan.steps, plan.transforms, t),
+        plan_bytes=encoded_bytes(plan.steps, plan.transforms, t) + refresh_bytes(plan.bootstrap),
         bytes_up=sum(t.ciphertext_bytes(i.level, seeded=True) for i in plan.signature.inputs),
         bytes_down=sum(t.ciphertext_bytes(o.level) for o in plan.signature.outputs),
     )
@@ -132,4 +157,5 @@ def summarise(plan: Plan, threads: int = 2) -> dict[str, Any]:
         "key_bytes": cost.key_upload_bytes,
         "memory_bytes": cost.key_bytes + cost.plan_bytes,
         "operations": dict(operations),
+        "refresh": {s.name: f"{s.origin}: {s.reason}" for s in plan.steps if s.kernel == "refresh"},
     }

@@ -1,15 +1,16 @@
 """What primitives cost, measured: the only source of seconds in predictions.
 
-Times of ring operations are written as a x transforms + b x limb products + c x limb conversions, with a, b,
-c fitted to measurements of whole primitives at several levels (`python -m benchmarks.prices`). The counts
-below follow the algorithms of the engine.
+Times of ring operations are written as a x transforms + b x limb products + c x limb conversions + d x limb
+additions + e, with a to e fitted for each ring degree to measurements of whole primitives at several levels
+(`python -m benchmarks.prices`). The counts below follow the algorithms of the engine.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from importlib import resources
 from math import ceil
 from typing import Any
@@ -22,62 +23,108 @@ PRICES_FILE = "prices.json"
 @dataclass(frozen=True, slots=True)
 class Work:
     """Counts of kernels over one limb of N residues: transforms, products, conversions of one limb into
-    another."""
+    another, additions."""
 
     transforms: float = 0.0
     products: float = 0.0
     conversions: float = 0.0
+    additions: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         return Work(
             self.transforms + other.transforms,
             self.products + other.products,
             self.conversions + other.conversions,
+            self.additions + other.additions,
         )
 
     def times(self, k: float) -> Work:
         """k times as much."""
-        return Work(self.transforms * k, self.products * k, self.conversions * k)
+        return Work(self.transforms * k, self.products * k, self.conversions * k, self.additions * k)
 
 
 @dataclass(frozen=True, slots=True)
-class PriceTable:
-    """Seconds of one kernel over one limb at N = 2^16, on one thread; other N scale with N log N and N.
+class RingPrices:
+    """Seconds of one kernel over one limb on one thread, for one ring degree.
 
     Args:
-        transform, product, conversion: seconds.
+        transform, product, conversion, addition: of a limb.
+        call: of an operation, whatever its size.
         two_threads: seconds on two threads over seconds on one.
-        machine, date: where and when it was measured.
     """
 
     transform: float
     product: float
     conversion: float
+    addition: float
+    call: float
     two_threads: float
+
+    def seconds(self, work: Work, threads: int) -> float:
+        """Predicted time of one operation."""
+        one = (
+            self.transform * work.transforms
+            + self.product * work.products
+            + self.conversion * work.conversions
+            + self.addition * work.additions
+            + self.call
+        )
+        return one * (self.two_threads if threads > 1 else 1.0)
+
+    def scaled(self, log_n: int, other: int) -> RingPrices:
+        """An estimate for another ring: transforms grow with N log N, the rest with N."""
+        share = 2.0 ** (other - log_n)
+        return RingPrices(
+            self.transform * share * other / log_n,
+            self.product * share,
+            self.conversion * share,
+            self.addition * share,
+            self.call,
+            self.two_threads,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """Prices by log2 of the ring degree.
+
+    Args:
+        rings: measured prices.
+        machine, date: where and when they were measured.
+    """
+
+    rings: Mapping[int, RingPrices]
     machine: str
     date: str
 
     @staticmethod
     def default() -> PriceTable:
         """The table that comes with the package."""
-        text = resources.files("cipherformer.targets").joinpath(PRICES_FILE).read_text()
-        return PriceTable.from_dict(json.loads(text))
+        return _default()
 
     @staticmethod
     def from_dict(d: Mapping[str, Any]) -> PriceTable:
         """From JSON values."""
-        numbers = {k: float(d[k]) for k in ("transform", "product", "conversion", "two_threads")}
-        return PriceTable(**numbers, machine=str(d["machine"]), date=str(d["date"]))
+        rings = {
+            int(log_n): RingPrices(**{f.name: float(prices[f.name]) for f in fields(RingPrices)})
+            for log_n, prices in d["rings"].items()
+        }
+        return PriceTable(rings, machine=str(d["machine"]), date=str(d["date"]))
+
+    def ring(self, log_n: int) -> RingPrices:
+        """Prices of a ring; of the nearest one that was measured, scaled, if it was not."""
+        near = min(self.rings, key=lambda known: abs(known - log_n))
+        return self.rings[near] if near == log_n else self.rings[near].scaled(near, log_n)
 
     def seconds(self, work: Work, log_n: int, threads: int = 1) -> float:
-        """Predicted time of some work."""
-        share = 2.0 ** (log_n - 16)
-        one = share * (
-            self.transform * work.transforms * log_n / 16
-            + self.product * work.products
-            + self.conversion * work.conversions
-        )
-        return one * (self.two_threads if threads > 1 else 1.0)
+        """Predicted time of one operation."""
+        return self.ring(log_n).seconds(work, threads)
+
+
+@cache
+def _default() -> PriceTable:
+    text = resources.files("cipherformer.targets").joinpath(PRICES_FILE).read_text()
+    return PriceTable.from_dict(json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +171,21 @@ def work_of(op: Operation, special: int, digit: int) -> Work:
         case "rescale":
             return Work(2 * limbs, 2 * limbs)
         case "ct-pt product":
-            return Work(products=2 * limbs * op.diagonals)
+            return Work(products=2 * limbs * op.diagonals, additions=2 * limbs)
         case "ct-pt matrix":
             extended = limbs + special
             baby = shape.inner().times(op.babies) + (shape.decompose() if op.babies else Work())
             multiply = Work(products=2 * extended * op.diagonals)
             giant = (shape.mod_down(1) + shape.decompose() + shape.inner()).times(op.giants)
             return baby + multiply + giant + shape.mod_down()
-        case "add" | "ct-scalar product":
-            return Work(products=limbs)
+        case "add":
+            return Work(additions=2 * limbs)
+        case "ct-scalar product":
+            return Work(products=2 * limbs)
         case "ct-pt add":
-            return Work(products=limbs)
+            return Work(additions=limbs)
+        case "raise":
+            # Two key switches of one digit and one special limb, the second at the level that is reached.
+            once = Shape(limbs, 1, limbs)
+            return once.inner() + once.mod_down() + Work(2 * limbs, limbs, limbs)
     return Work()

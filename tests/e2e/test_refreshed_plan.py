@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_models import deep_perceptron, ring, samples, two_branches
+from small_models import attention_graph, deep_perceptron, ring, samples, two_branches
 
 from cipherformer import _native as native
 from cipherformer.backends import ckks_sim
@@ -16,6 +16,7 @@ from cipherformer.backends.ckks.fake_bootstrap import FakeRefresh
 from cipherformer.backends.ckks.server import Evaluation
 from cipherformer.compiler import Options, check_refreshed, compile_graph
 from cipherformer.errors import LimitError, ParameterError
+from cipherformer.ops import ErrorBudget
 from cipherformer.plan.plan import Plan
 from cipherformer.plan.signature import Signature
 from cipherformer.targets.bootstrap import BootstrapSet, bootstrap_set
@@ -123,6 +124,39 @@ def test_two_branches_share_their_calls(branched):
     server, answers = run_with_fake(branched, 1)
     assert np.allclose(answers[0], ckks_sim.reference(branched, samples(SHAPE, 1)[0]), atol=1e-3)
     assert server.ledger.counts == branched.ledger.counts
+
+
+def answers_of(plan: Plan, inputs: list[dict[str, np.ndarray]], threads: int = 1) -> list[np.ndarray]:
+    """Answers of an encrypted run with the plan's own keys and bootstrapping."""
+    keys = generate_keys(plan.signature, insecure=True)
+    server = Evaluation(plan, threads=threads)
+    for name, data in keys.evaluation_keys():
+        server.add_key(name, data)
+    return [keys.decrypt(server.run(keys.encrypt(x))[0]) for x in inputs]
+
+
+def test_a_transformer_of_two_blocks():
+    bootstrap = replace(bootstrap_set("insecure-n11"), log_n=12)
+    budget = ErrorBudget(activation=0.1, max_reciprocal_ratio=100.0)
+    data = samples((1, 4, 3))
+    plan = compile_graph(
+        attention_graph(4, 8, 2, blocks=2), data, Options(bootstrap=bootstrap, budget=budget)
+    )
+    assert plan.summary()["bootstraps"] >= 1
+    (answer,) = answers_of(plan, data[:1])
+    exact = ckks_sim.reference(plan, data[0])
+    assert np.allclose(ckks_sim.run(plan, data[0], seed=None).output, exact, atol=1e-9)
+    assert rms([answer - exact]) < 4 * plan.predicted_rms_error < 1e-3
+
+
+@pytest.mark.slow
+def test_a_deep_model_at_full_size():
+    bootstrap = replace(bootstrap_set("n16-dense"), name="insecure-n16")
+    plan = compile_graph(deep_perceptron(8), samples(SHAPE), Options(bootstrap=bootstrap))
+    assert plan.summary()["bootstraps"] >= 1
+    inputs = samples(SHAPE, 1)
+    (answer,) = answers_of(plan, inputs, threads=2)
+    assert rms([answer - ckks_sim.reference(plan, inputs[0])]) < 4 * plan.predicted_rms_error
 
 
 def test_a_model_that_fits_is_not_refreshed():

@@ -28,7 +28,7 @@ HOMES = {
     "matplotlib": ("report/plot.py",),
     "click": ("cli",),
     "rich": ("cli", "demo"),
-    "cipherformer._native": ("backends/ckks",),
+    "cipherformer._native": ("backends/ckks", "backends/chain.py"),
     "scipy": ("passes/milp.py",),
     "tenseal": (),
 }

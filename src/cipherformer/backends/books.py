@@ -61,7 +61,7 @@ class Books:
             raise LimitError(
                 f"a value is too large to leave the ring of {narrow} bits",
                 where=node.origin or node.name,
-                why=f"{node.inputs[0]} needs {size} bits; re-extension reads the sign of at most {narrow - 2}",
+                why=f"{node.inputs[0]} needs {size} bits; re-extension reads signs of at most {narrow - 2}",
                 fix=f"a ring {size + 2 - narrow} bits wider would do; calibrate on inputs like this one",
             )
         self.overflows.append(node.name)

@@ -44,12 +44,12 @@ def normal(value: Array, bound: int, carrier: Carrier = Carrier.FLOAT64) -> Arra
 def _wide(value: Array) -> Array:
     if value.dtype == object:
         return value
-    return value.astype(np.int64).astype(object)  # both narrower carriers fit int64
+    return np.asarray(value.astype(np.int64).astype(object))  # both narrower carriers fit int64
 
 
 def scaled(value: NDArray[np.float64], bits: int) -> Array:
     """round(value 2^bits), half to even."""
-    exact: Array = np.rint(np.asarray(value, dtype=np.float64) * 2.0**bits)
+    exact: Array = np.asarray(np.rint(np.asarray(value, dtype=np.float64) * 2.0**bits))
     if not exact.size or float(np.max(np.abs(exact))) < _EXACT:
         return exact
     return np.asarray(np.vectorize(int, otypes=[object])(exact))

@@ -55,10 +55,12 @@ def windows(x: Array, kernel: Shape, stride: Shape, dilation: Shape) -> Array:
     return view[..., :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
-def padded(x: Array, padding: Shape, value: float = 0.0) -> Array:
-    """`x` with its last two axes padded on both sides."""
-    widths = [(0, 0)] * (x.ndim - 2) + [(p, p) for p in padding]
-    return np.pad(x, widths, constant_values=value)
+def padded(x: Array, padding: Shape, value: float = 0) -> Array:
+    """`x` with its last two axes padded on both sides; 0 keeps Python's integers exact."""
+    height, width = (size + 2 * p for size, p in zip(x.shape[-2:], padding, strict=True))
+    out = np.full((*x.shape[:-2], height, width), value, dtype=x.dtype)
+    out[..., padding[0] : height - padding[0], padding[1] : width - padding[1]] = x
+    return out
 
 
 def _conv_shape(shapes: Sequence[Shape], attrs: Attrs) -> Shape:

@@ -14,7 +14,7 @@ from statistics import median
 
 from rich.console import Console
 
-from benchmarks import report
+from benchmarks import bootstrap, report
 from benchmarks.peers.client import Runner, RunnerError
 from benchmarks.peers.environments import Subject, own, peers
 from benchmarks.sets import SETTINGS, Setting
@@ -41,6 +41,7 @@ class Run:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="also time SEAL, OpenFHE and DESILO")
+    parser.add_argument("--bootstrap", action="store_true", help="also refresh a ciphertext (15 GB)")
     parser.add_argument("--case", action="append", metavar="CASE", help="only this case, e.g. rotate-n15-l15")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records to FILE")
     parser.add_argument("--openfhe-python", metavar="PATH", help="a Python 3.10 that has openfhe and numpy")
@@ -52,7 +53,7 @@ def arguments() -> argparse.Namespace:
 
 def selected(wanted: list[str] | None) -> list[tuple[Setting, tuple[str, ...]]]:
     """Settings with the operations asked for; SystemExit lists the cases if one is unknown."""
-    known = {s.case(o) for s in SETTINGS for o in s.operations}
+    known = {bootstrap.CASE, *(s.case(o) for s in SETTINGS for o in s.operations)}
     unknown = sorted(set(wanted or ()) - known)
     if unknown:
         raise SystemExit(f"unknown case {', '.join(unknown)}; known: {', '.join(sorted(known))}")
@@ -91,6 +92,18 @@ def measure(
             runner.close()
 
 
+def measure_bootstrap(subjects: list[Subject], options: argparse.Namespace, run: Run) -> None:
+    """Refreshes one ciphertext with each subject that can, one after the other (the peers take 15 GB)."""
+    for subject in subjects:
+        try:
+            if subject.name == "cipherformer":
+                run.records += bootstrap.own_records(subject.python or sys.executable, options.rounds)
+            else:
+                run.records += bootstrap.peer_records(subject, threads=2)
+        except bootstrap.BootstrapError as error:
+            run.why(subject.name, f"{bootstrap.CASE}: {error}")
+
+
 def _record(
     setting: Setting, operation: str, runner: Runner, times: list[float], threads: int
 ) -> schema.BenchmarkRecord:
@@ -121,6 +134,9 @@ def main() -> None:
     for setting, operations in selected(options.case):
         with console.status(f"N = 2^{setting.log_n}, {setting.limbs} primes"):
             measure(setting, operations, subjects, options, run)
+    if options.bootstrap or bootstrap.CASE in (options.case or ()):
+        with console.status(bootstrap.CASE):
+            measure_bootstrap(subjects, options, run)
     print_table(console, suite_table("engine", run.records))
     for name, reasons in run.reasons.items():
         for reason in reasons:

@@ -1,4 +1,4 @@
-"""A client and a server with the keys of a bootstrapping set, for tests. The rings are insecure on purpose."""
+"""A client and a server with the keys of a bootstrapping set; the rings are insecure on purpose."""
 
 from __future__ import annotations
 

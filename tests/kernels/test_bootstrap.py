@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bootstrap_party import Party, bits, make_party
 
 from cipherformer.approx.modulo import overflow_log2
-from cipherformer.errors import CompileError
+from cipherformer.backends.ckks_sim import SimAlgebra
+from cipherformer.errors import CompileError, ParameterError
 from cipherformer.kernels import bootstrap
 from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow, refresh_ledger
-from cipherformer.targets.bootstrap import SETS, bootstrap_set
+from cipherformer.targets.bootstrap import SETS, SPARSE, bootstrap_set, choose_bootstrap
 
 SMALL = bootstrap_set("insecure-n11")
+SPARSE_SMALL = replace(SPARSE, name="insecure-sparse", log_n=11)
 SCALE = 2.0**40
 
 
@@ -114,4 +118,39 @@ def test_security_and_shape(name):
     s, target = SETS[name], SETS[name].target()
     assert s.insecure or target.security_bits >= 128
     assert len(target.moduli) == 1 + s.output_level + len(s.evalmod_bits) + len(s.cts_bits)
-    assert bootstrap.prepare(s).cosine.levels == len(s.evalmod_bits) - 1  # two primes are one level
+    assert bootstrap.prepare(s).cosine.levels + bootstrap.prepare(s).second_primes - 1 == len(s.evalmod_bits)
+
+
+@pytest.mark.parametrize(
+    ("levels", "precision", "slots", "name"),
+    [(9, 18.0, 1 << 15, "n16-dense"), (13, 12.0, 1 << 10, "n16-dense")],
+)
+def test_the_chooser_takes_the_cheapest_level(levels, precision, slots, name):
+    chosen = choose_bootstrap(levels, precision, slots)
+    assert chosen.levels_left >= levels and chosen.precision_bits >= precision
+    assert chosen.seconds[1] / chosen.levels_left == min(
+        s.seconds[1] / s.levels_left for s in SETS.values() if not s.insecure and s.levels_left >= levels
+    )
+    assert chosen.name == name
+
+
+@pytest.mark.parametrize("wish", [(14, 15.0, 1 << 15), (9, 30.0, 1 << 15), (9, 15.0, 1 << 16)])
+def test_the_chooser_says_what_there_is(wish):
+    with pytest.raises(ParameterError, match="no bootstrapping set"):
+        choose_bootstrap(*wish)
+
+
+@pytest.mark.parametrize("settings", [SMALL, SPARSE_SMALL], ids=lambda s: s.name)
+def test_the_simulator_has_the_real_noise(settings):
+    """The kernel on simulated slots: the same levels, and an error within a bit of the real one's."""
+    target, boot = settings.target(), bootstrap.prepare(settings)
+    sim = SimAlgebra(target, np.random.default_rng(4))
+    real = make_party(settings, refresh_ledger(settings))
+    z = np.random.default_rng(5).uniform(-1, 1, (2, target.slots))
+    z = z[0] + 1j * z[1]
+    simulated = bootstrap.refresh_complex(sim, boot, sim.encrypt(z, 3, SCALE), settings.output_level, SCALE)
+    found = bootstrap.refresh_complex(
+        real.algebra, boot, real.encrypt(z, 3, SCALE), settings.output_level, SCALE
+    )
+    assert simulated.shadow.level == found.level == settings.output_level
+    assert bits(simulated.slots - z)[0] == pytest.approx(bits(real.decrypt(found) - z)[0], abs=1.0)

@@ -31,16 +31,16 @@ def test_both_directions(layers):
     slots = 1 << sum(layers)
     rng = np.random.default_rng(1)
     z = rng.normal(size=slots) + 1j * rng.normal(size=slots)
-    forward = dft.transforms(layers, inverse=False, slots=slots, babies=2, name="f")
-    backward = dft.transforms(layers, inverse=True, slots=slots, babies=2, name="b")
+    forward = dft.transforms(layers, inverse=False, slots=slots, name="f")
+    backward = dft.transforms(layers, inverse=True, slots=slots, name="b")
     y = run(forward, z)
     assert np.allclose(y, embedding(slots) @ z[reversed_bits(slots)])
     assert np.allclose(run(backward, y), z)
 
 
 def test_rotations_are_few_shared_and_never_negative():
-    forward = dft.transforms((4, 3, 3), inverse=False, slots=1024, babies=4, name="f")
-    backward = dft.transforms((4, 3, 3), inverse=True, slots=1024, babies=4, name="b")
+    forward = dft.transforms((4, 3, 3), inverse=False, slots=1024, name="f")
+    backward = dft.transforms((4, 3, 3), inverse=True, slots=1024, name="b")
     assert [t.rotations for t in forward] == [t.rotations for t in reversed(backward)]
     assert [len(t.rotations) for t in forward] == [31, 15, 8]
     assert [t.diagonals.shape[1] for t in forward] == [16, 128, 1024]
@@ -49,4 +49,4 @@ def test_rotations_are_few_shared_and_never_negative():
 
 def test_layers_must_make_the_slots():
     with pytest.raises(ParameterError, match="layers"):
-        dft.transforms((2, 2), inverse=True, slots=8, babies=2, name="x")
+        dft.transforms((2, 2), inverse=True, slots=8, name="x")

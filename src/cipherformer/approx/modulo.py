@@ -3,7 +3,8 @@
 For x = i + e, i an integer of at most `multiples` and e small, sin(2 pi x) / (2 pi) is nearly e. With the
 shift x - 1/4 the sine becomes a cosine, which is even: a polynomial in v = T_2(u), u = (x - 1/4) / half,
 needs half the products of one in u. cos(2 theta) = 2 cos(theta)^2 - 1 is used `doublings` times, so the
-polynomial is fitted on 2^doublings fewer periods. Sources: Han and Ki, CT-RSA 2020; Bossuat et al., EUROCRYPT 2021.
+polynomial is fitted on 2^doublings fewer periods. Sources: Han and Ki, CT-RSA 2020; Bossuat et al.,
+EUROCRYPT 2021.
 """
 
 from __future__ import annotations

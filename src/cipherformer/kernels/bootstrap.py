@@ -34,6 +34,7 @@ class Bootstrap:
         to_coefficients, to_slots: the factors of the two maps, in order.
         cosine: of EvalMod.
         eval_scale: scale that EvalMod starts at.
+        second_primes: primes that EvalMod's second level takes.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Bootstrap:
     to_slots: tuple[Transform, ...]
     cosine: Cosine
     eval_scale: float
+    second_primes: int
 
 
 @lru_cache(maxsize=4)
@@ -58,13 +60,12 @@ def prepare(settings: BootstrapSet) -> Bootstrap:
                 layers,
                 inverse=inverse,
                 slots=target.slots,
-                babies=1 << (max(layers) + 2) // 2,
                 name=f"{settings.name}-{'cts' if inverse else 'stc'}",
             )
         )
         for inverse in (False, True)
     }
-    cosine = fit_cosine(settings.multiples, log_ratio=settings.first_bits - settings.scale_bits)
+    cosine = fit_cosine(settings.multiples, log_ratio=settings.log_ratio)
     return Bootstrap(
         name=settings.name,
         input_level=settings.input_level,
@@ -75,6 +76,7 @@ def prepare(settings: BootstrapSet) -> Bootstrap:
         to_slots=both[True],
         cosine=cosine,
         eval_scale=2.0**settings.eval_scale_bits,
+        second_primes=len(settings.evalmod_bits) - cosine.levels + 1,
     )
 
 
@@ -117,16 +119,10 @@ def halves(
             f"a refresh from level {lowest} to level {level}",
             why=f"the set {boot.name} refreshes from {boot.input_level} to {boot.output_level}",
         )
-    x = coefficients_to_slots(b, boot, b.raise_modulus(slots_to_coefficients(b, boot, values)))
-    mirrored = b.conjugate(x)
-    parts = [b.add(x, mirrored)]
-    if imaginary:
-        parts.append(b.times_i(b.sub(mirrored, x)))
-    out = []
-    for part in parts:
-        y = evaluate_modulo(b, boot, b.relabel(part, 2.0 * b.scale(part)), scale)
-        out.append(b.drop(y, level))
-    return out
+    raised = b.raise_modulus(slots_to_coefficients(b, boot, values))
+    x = coefficients_to_slots(b, boot, raised)
+    parts = remove_multiples(b, boot, x, scale, imaginary=imaginary)
+    return [b.drop(part, level) for part in parts]
 
 
 def slots_to_coefficients(b: SlotAlgebra[V], boot: Bootstrap, values: Sequence[V]) -> V:
@@ -161,16 +157,26 @@ def coefficients_to_slots(b: SlotAlgebra[V], boot: Bootstrap, raised: V) -> V:
     return b.relabel(x, wanted / 2.0)
 
 
+def remove_multiples(b: SlotAlgebra[V], boot: Bootstrap, x: V, scale: float, *, imaginary: bool) -> list[V]:
+    """EvalMod of the real part of x, and with `imaginary` of the imaginary part."""
+    mirrored = b.conjugate(x)
+    parts = [b.add(x, mirrored)]
+    if imaginary:
+        parts.append(b.times_i(b.sub(mirrored, x)))
+    return [evaluate_modulo(b, boot, b.relabel(part, 2.0 * b.scale(part)), scale) for part in parts]
+
+
 def evaluate_modulo(b: SlotAlgebra[V], boot: Bootstrap, x: V, scale: float) -> V:
     """x minus the nearest integer, times `ratio`, at `scale`.
 
     v = 2 u^2 - 1 is nearly -1 where x is near 0, and its error is divided by 4 u there: v gets a scale of
-    several bits more than the rest, which T_2(v) loses again to two primes.
+    several bits more than the rest, which T_2(v) loses again to two primes. (A sparse secret makes so
+    little noise that it does without.)
     """
     cosine = boot.cosine
     u = b.add_scalar(b.relabel(x, b.scale(x) * cosine.half), -0.25 / cosine.half)
     v = double_angle(b, u)
-    second = double_angle(b, v, rescalings=2)
+    second = double_angle(b, v, rescalings=boot.second_primes)
     # Backwards from the wanted scale: a doubling squares the scale and divides it by a prime.
     end = scale * boot.ratio / (2.0 * pi) * cosine.gain
     bottom = b.level(second) + 1 - poly.chebyshev_depth(len(cosine.coefficients) - 1)

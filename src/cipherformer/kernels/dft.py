@@ -21,12 +21,17 @@ Complex = NDArray[np.complex128]
 Diagonals = dict[int, Complex]
 
 
+def powers_of_five(count: int) -> NDArray[np.int64]:
+    """5^j mod 4 count, j < count."""
+    out = np.ones(count, dtype=np.int64)
+    for j in range(1, count):
+        out[j] = out[j - 1] * 5 % (4 * count)
+    return out
+
+
 def twiddles(half: int) -> Complex:
     """eta^(5^j), j < half, for the layer whose butterflies are `half` apart; eta = exp(2 pi i / 8 half)."""
-    exponents = np.ones(half, dtype=np.int64)
-    for j in range(1, half):
-        exponents[j] = exponents[j - 1] * 5 % (8 * half)
-    return np.asarray(np.exp(2j * np.pi * exponents / (8 * half)))
+    return np.asarray(np.exp(2j * np.pi * powers_of_five(2 * half)[:half] / (8 * half)))
 
 
 def layer(half: int, *, inverse: bool) -> Diagonals:
@@ -75,9 +80,7 @@ def stages(layers: Sequence[int], *, inverse: bool) -> list[Diagonals]:
     return out[::-1] if inverse else out
 
 
-def transforms(
-    layers: Sequence[int], *, inverse: bool, slots: int, babies: int, name: str
-) -> list[Transform]:
+def transforms(layers: Sequence[int], *, inverse: bool, slots: int, name: str) -> list[Transform]:
     """The stages as linear maps whose rotations are multiples of the stride from 0 up.
 
     A stage's rotations go both ways. What it rotates its result by in excess, the next stage takes back: all
@@ -87,7 +90,6 @@ def transforms(
         layers: as for `stages`; they sum to log2(slots).
         inverse: from slots to the coefficients' order, divided by `slots`.
         slots: of the map: the ciphertext's, or a power of two that its content repeats after.
-        babies: baby steps of a stage, a power of two.
         name: prefix of the names.
     """
     if sum(layers) != slots.bit_length() - 1:
@@ -112,7 +114,8 @@ def transforms(
             moved[steps] = moved.get(steps, 0) + np.roll(np.resize(values, reach), -after)
         excess = after
         rotations = tuple(sorted(moved))
-        out.append(
-            Transform(f"{name}-{i}", rotations, np.stack([moved[r] for r in rotations]), babies * stride)
-        )
+        # A giant step costs several times what a baby step costs: about four giant steps.
+        babies = max(1, 1 << (len(rotations) - 1).bit_length() >> 2)
+        values = np.stack([moved[r] for r in rotations])
+        out.append(Transform(f"{name}-{i}", rotations, values, babies * stride))
     return out

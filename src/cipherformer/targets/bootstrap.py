@@ -11,7 +11,7 @@ Computation uses the levels up to `output_level` only: the primes above it have 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cipherformer.errors import ParameterError
 from cipherformer.targets.ckks import CkksTarget, check_digits
@@ -28,7 +28,7 @@ class BootstrapSet:
     Args:
         name: begins with `insecure` below 128 bits.
         log_n: log2 of the ring degree.
-        first_bits: size of q_0; a message of absolute value 1 is scale / q_0 of it.
+        first_bits: size of q_0.
         scale_bits: size of the scale and of the primes that computation uses.
         stc_levels: levels of slots to coefficients.
         levels_left: levels between a refresh and the next one's `input_level`.
@@ -38,6 +38,7 @@ class BootstrapSet:
         hamming_weight: of the secret; 0 for a uniform ternary one.
         ephemeral_weight: non-zeros of the ephemeral secret that the modulus is raised under.
         multiples: largest multiple of q_0 that EvalMod removes.
+        log_ratio: a value of 1 is 2^-log_ratio of q_0 when the modulus is raised.
         eval_scale_bits: scale that EvalMod starts at, see `kernels.bootstrap.evaluate_modulo`.
         values_per_call: real values that one call refreshes.
         precision_bits, precision_bits_worst: -log2 of the mean and the largest error, for values in [-1, 1].
@@ -59,6 +60,7 @@ class BootstrapSet:
     hamming_weight: int = 0
     ephemeral_weight: int = 32
     multiples: int = 14
+    log_ratio: int = 10
     eval_scale_bits: int = 53
     values_per_call: int = 2
     precision_bits: float = 18.0
@@ -105,30 +107,87 @@ class BootstrapSet:
         return target
 
 
-def _set(name: str, log_n: int, special: int, digit_size: int, **changes: object) -> BootstrapSet:
-    return BootstrapSet(
-        name=name,
-        log_n=log_n,
-        first_bits=50,
-        scale_bits=40,
-        stc_levels=3,
-        levels_left=13,
-        evalmod_bits=(50, 50, 50, 50, 50, 50, 31, 31, 50),
-        cts_bits=(50,) * 3,
-        special_bits=(50,) * special,
-        digit_size=digit_size,
-        **changes,  # type: ignore[arg-type]
-    )
+DENSE = BootstrapSet(
+    name="n16-dense",
+    log_n=16,
+    first_bits=50,
+    scale_bits=40,
+    stc_levels=3,
+    levels_left=13,
+    evalmod_bits=(50, 50, 50, 50, 50, 50, 31, 31, 50),
+    cts_bits=(50, 50, 50),
+    special_bits=(50,) * 9,
+    digit_size=10,
+    precision_bits=19.0,
+    precision_bits_worst=16.0,
+    failure_probability_log2=-72.0,
+    memory_bytes=8 << 30,
+    seconds=(2.6, 4.0),
+)
+"""Uniform ternary secret, 128 bits: log2(QP) 1702 of 1747. Precision 19.2 bits in the mean, 16.9 at worst."""
+
+SPARSE = replace(
+    DENSE,
+    name="n16-sparse",
+    levels_left=9,
+    evalmod_bits=(49,) * 8,
+    cts_bits=(49, 49, 49),
+    special_bits=(50,) * 8,
+    digit_size=8,
+    hamming_weight=192,
+    log_ratio=11,
+    eval_scale_bits=49,
+    memory_bytes=6 << 30,
+    seconds=(2.0, 3.0),
+)
+"""A secret of 192 non-zeros, 128 bits: log2(QP) 1469 of 1546. Rounding makes little noise under it, so
+EvalMod does without small primes and q_0 is 2^11 times the scale."""
+
+INSECURE = replace(
+    DENSE,
+    name="insecure-n11",
+    log_n=11,
+    special_bits=(50,) * 4,
+    digit_size=3,
+    memory_bytes=1 << 28,
+    seconds=(0.05, 0.08),
+)
+"""For tests."""
+
+SETS = {s.name: s for s in (DENSE, SPARSE, INSECURE)}
 
 
-SETS = {
-    s.name: s
-    for s in (
-        # log2(QP) 1702 of 1747; seconds and memory are modelled, until they are measured.
-        _set("n16-dense", 16, 9, 10, memory_bytes=8 << 30, seconds=(4.0, 6.0)),
-        _set("insecure-n11", 11, 4, 3, seconds=(0.05, 0.08)),
-    )
-}
+def choose_bootstrap(levels_between: int, precision_bits: float, slots: int) -> BootstrapSet:
+    """The secure set with the fewest seconds for each level it gives back.
+
+    Args:
+        levels_between: levels that must lie between two refreshes.
+        precision_bits: mean precision that is wanted.
+        slots: that a value needs.
+
+    Raises:
+        ParameterError: if no set offers that.
+    """
+    fitting = [
+        s
+        for s in SETS.values()
+        if not s.insecure
+        and s.levels_left >= levels_between
+        and s.precision_bits >= precision_bits
+        and 1 << (s.log_n - 1) >= slots
+    ]
+    if not fitting:
+        offers = "; ".join(
+            f"{s.name}: {s.levels_left} levels, {s.precision_bits} bits, 2^{s.log_n - 1} slots"
+            for s in SETS.values()
+            if not s.insecure
+        )
+        raise ParameterError(
+            f"no bootstrapping set leaves {levels_between} levels at {precision_bits} bits for {slots} slots",
+            why=offers,
+            fix="refresh more often, or ask for less precision",
+        )
+    return min(fitting, key=lambda s: s.seconds[1] / s.levels_left)
 
 
 def bootstrap_set(name: str) -> BootstrapSet:

@@ -1,10 +1,12 @@
 #include "ring/buffer.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -32,14 +34,32 @@ std::uint64_t* allocate(std::size_t words) {
 }  // namespace
 
 struct BufferPool::State {
+    struct Blocks {
+        std::vector<std::uint64_t*> list;  // never empty while it is in `free`
+        std::size_t returned = 0;          // when the last one came back
+    };
     mutable std::mutex mutex;
-    std::map<std::size_t, std::vector<std::uint64_t*>> free;  // by words
+    std::map<std::size_t, Blocks> free;  // by words
+    std::size_t clock = 0;
     std::size_t kept = 0;                                     // bytes in `free`
     std::size_t keep_limit = 0;
+
+    std::uint64_t* pop(std::map<std::size_t, Blocks>::iterator place) {
+        std::uint64_t* block = place->second.list.back();
+        place->second.list.pop_back();
+        kept -= place->first * sizeof(std::uint64_t);
+        if (place->second.list.empty()) free.erase(place);
+        return block;
+    }
+
+    std::map<std::size_t, Blocks>::iterator oldest() {
+        return std::min_element(free.begin(), free.end(),
+                                [](const auto& a, const auto& b) { return a.second.returned < b.second.returned; });
+    }
 };
 
 Buffer::~Buffer() {
-    if (data_ != nullptr) pool_->give_back(data_, size_);
+    if (data_ != nullptr) pool_->give_back(data_, capacity_);
 }
 
 std::shared_ptr<BufferPool> BufferPool::create(std::size_t keep_bytes) {
@@ -55,14 +75,16 @@ Buffer BufferPool::take(std::size_t words) {
     if (words == 0) return buffer;
     {
         const std::lock_guard lock(state_->mutex);
-        const auto found = state_->free.find(words);
-        if (found != state_->free.end() && !found->second.empty()) {
-            buffer.data_ = found->second.back();
-            found->second.pop_back();
-            state_->kept -= words * sizeof(std::uint64_t);
+        const auto found = state_->free.lower_bound(words);
+        if (found != state_->free.end() && found->first - words <= words / 4) {
+            buffer.capacity_ = found->first;
+            buffer.data_ = state_->pop(found);
         }
     }
-    if (buffer.data_ == nullptr) buffer.data_ = allocate(words);
+    if (buffer.data_ == nullptr) {
+        buffer.data_ = allocate(words);
+        buffer.capacity_ = words;
+    }
     buffer.size_ = words;
     buffer.pool_ = shared_from_this();
     return buffer;
@@ -74,12 +96,20 @@ Buffer BufferPool::take_zero(std::size_t words) {
     return buffer;
 }
 
-void BufferPool::give_back(std::uint64_t* data, std::size_t words) noexcept {
-    const std::size_t bytes = words * sizeof(std::uint64_t);
+void BufferPool::give_back(std::uint64_t* data, std::size_t capacity) noexcept {
+    const std::size_t bytes = capacity * sizeof(std::uint64_t);
     try {
         const std::lock_guard lock(state_->mutex);
-        if (state_->kept + bytes <= state_->keep_limit) {
-            state_->free[words].push_back(data);
+        if (bytes <= state_->keep_limit) {
+            while (state_->kept + bytes > state_->keep_limit) std::free(state_->pop(state_->oldest()));
+            std::vector<std::uint64_t*> alone{data};  // so that no failure leaves an empty list behind
+            const auto [place, fresh] = state_->free.try_emplace(capacity);
+            State::Blocks& blocks = place->second;
+            if (fresh)
+                blocks.list = std::move(alone);
+            else
+                blocks.list.push_back(data);
+            blocks.returned = ++state_->clock;
             state_->kept += bytes;
             return;
         }
@@ -91,7 +121,7 @@ void BufferPool::give_back(std::uint64_t* data, std::size_t words) noexcept {
 void BufferPool::trim() {
     const std::lock_guard lock(state_->mutex);
     for (auto& [words, blocks] : state_->free)
-        for (std::uint64_t* block : blocks) std::free(block);
+        for (std::uint64_t* block : blocks.list) std::free(block);
     state_->free.clear();
     state_->kept = 0;
 }

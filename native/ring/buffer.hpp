@@ -35,6 +35,7 @@ public:
         std::swap(pool_, other.pool_);
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
+        std::swap(capacity_, other.capacity_);
     }
 
 private:
@@ -42,10 +43,11 @@ private:
     std::shared_ptr<BufferPool> pool_;  // keeps the pool alive as long as any buffer
     std::uint64_t* data_ = nullptr;
     std::size_t size_ = 0;
+    std::size_t capacity_ = 0;  // of the block, in words
 };
 
-// Thread-safe. Freed blocks are kept by exact size, up to `keep_bytes` in all; beyond that they go back to the
-// system. Blocks of 2 MiB and more are aligned for huge pages and advised to use them.
+// Thread-safe. Freed blocks are kept, up to `keep_bytes` in all, and serve requests of up to a quarter less than their
+// size; beyond that, blocks of the size that was returned longest ago go back to the system. Blocks of 2 MiB and more are aligned for huge pages and advised to use them.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
 public:
     static std::shared_ptr<BufferPool> create(std::size_t keep_bytes = std::size_t{1} << 30);
@@ -61,7 +63,7 @@ public:
 private:
     friend class Buffer;
     explicit BufferPool(std::size_t keep_bytes);
-    void give_back(std::uint64_t* data, std::size_t words) noexcept;
+    void give_back(std::uint64_t* data, std::size_t capacity) noexcept;
 
     struct State;
     std::unique_ptr<State> state_;

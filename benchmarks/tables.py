@@ -2,7 +2,7 @@
 
 Without `--into` the tables are printed. With it each replaces the text between the lines
 `<!-- table: NAME -->` and `<!-- end -->` of the file, where NAME is the suite, or `demo`. A second word keeps
-only the cases that contain it: `<!-- table: engine n15 -->`.
+only the cases that contain it: `<!-- table: engine n15 -->`; without one, bootstrapping is left out.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def main() -> None:
     def made(name: str, part: str) -> str | None:
         if name == "demo":
             return demo(demos[-1]) if demos else None
-        rows = [r for r in measured if r.suite == name and part in r.case]
+        chosen = [r for r in measured if r.suite == name]
+        rows = [r for r in chosen if (part in r.case if part else not r.case.startswith("bootstrap"))]
         return suite(name, rows) if rows else None
 
     if options.into is None:

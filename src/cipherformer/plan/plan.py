@@ -109,7 +109,6 @@ class Plan:
             relinearise=self.ledger.relinearise,
             conjugate=self.ledger.conjugate,
             raised=self.ledger.raised,
-            ephemeral_weight=self.bootstrap.ephemeral_weight if self.bootstrap else 0,
             inputs=inputs,
             outputs=outputs,
         )

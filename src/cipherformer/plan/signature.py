@@ -69,7 +69,6 @@ class Signature:
         inputs, outputs: ciphertexts of a query and an answer, in order.
         conjugate: level of the conjugation key, -1 for none.
         raised: level that bootstrapping raises the modulus to, -1 for none.
-        ephemeral_weight: non-zeros of the ephemeral secret that this happens under.
     """
 
     name: str
@@ -81,7 +80,6 @@ class Signature:
     outputs: tuple[OutputSpec, ...]
     conjugate: int = -1
     raised: int = -1
-    ephemeral_weight: int = 0
 
     @property
     def key_levels(self) -> dict[str, int]:
@@ -144,7 +142,6 @@ class Signature:
             "relinearise": self.relinearise,
             "conjugate": self.conjugate,
             "raised": self.raised,
-            "ephemeral_weight": self.ephemeral_weight,
             "inputs": [
                 {
                     "name": i.name,
@@ -265,7 +262,6 @@ def _parse(d: Mapping[str, Any]) -> Signature:
         relinearise=int(d["relinearise"]),
         conjugate=int(d["conjugate"]),
         raised=int(d["raised"]),
-        ephemeral_weight=int(d["ephemeral_weight"]),
         inputs=tuple(inputs),
         outputs=tuple(outputs),
     )

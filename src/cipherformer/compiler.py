@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherformer.backends import ckks_sim
+from cipherformer.backends import ckks_sim, exact
 from cipherformer.errors import CipherformerError, DataError, LimitError, ParameterError
 from cipherformer.graph import Graph
 from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow
@@ -307,20 +307,23 @@ def check_refreshed(plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]) -
     Raises:
         LimitError: if it does not; the range came from the model, the value from its approximation.
     """
-    if plan.bootstrap is None:
-        return
     steps = {s.name: s for s in plan.steps}
-    for sample in samples:
-        for name, parts in ckks_sim.run(plan, sample, seed=None).refreshed.items():
-            for source, part, bound in zip(steps[name].inputs, parts, steps[name].bounds, strict=True):
-                largest = float(np.abs(part[steps[source].layout.slot_map() >= 0]).max(initial=0.0))
-                if largest > 1 - MARGIN:
-                    raise LimitError(
-                        f"{source} reaches {largest * bound:.4g} where it is refreshed",
-                        where=steps[source].origin or source,
-                        why=f"its calibrated range allows {steps[source].bound:.4g}, the refresh {bound:g}",
-                        fix="calibrate on a wider sample, widen the margin, or train with a range loss",
-                    )
+    calls = [s for s in plan.steps if s.kernel == "refresh"]
+    refreshed = [(steps[i], b) for s in calls for i, b in zip(s.inputs, s.bounds, strict=True)]
+    for sample in samples if refreshed else ():
+        values = exact.run(plan.graph, sample, lowered=True, keep=True)
+        for step, bound in refreshed:
+            name = step.name
+            while name not in values:
+                name = name.rpartition(".")[0]
+            largest = float(np.abs(values[name]).max())
+            if largest > bound * (1 - MARGIN):
+                raise LimitError(
+                    f"{step.name} reaches {largest:.4g} where it is refreshed",
+                    where=step.origin or step.name,
+                    why=f"its calibrated range allows {step.bound:.4g}, the refresh {bound:.4g}",
+                    fix="calibrate on a wider sample, widen the margin, or train with a range loss",
+                )
 
 
 def _leveled(packed: Packed, log_n: int, options: Options) -> _Candidate:

@@ -49,14 +49,12 @@ class SimAlgebra:
         rng: source of the noise; None for slots without noise.
         ledger: filled during the run.
         bootstrap: what refreshes values; None where there is nothing to refresh.
-        refreshed: step -> slots of each value that it refreshed, as parts of their bounds.
     """
 
     target: CkksTarget
     rng: np.random.Generator | None = None
     ledger: Ledger = field(default_factory=Ledger)
     bootstrap: BootstrapSet | None = None
-    refreshed: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
 
     @property
     def slots(self) -> int:
@@ -216,7 +214,6 @@ class SimAlgebra:
         """Bootstrapping: the set's measured error; what is beyond 1 falls onto EvalMod's sine."""
         self.ledger.refresh([v.shadow for v in values], self.bootstrap, level)
         assert self.bootstrap is not None
-        self.refreshed[self.ledger.step] = [v.slots for v in values]
         period = self.target.moduli[0] / scale
         deviation = sqrt(pi / 2) * 2.0**-self.bootstrap.precision_bits
         out = []
@@ -236,12 +233,10 @@ class SimResult:
     Args:
         output: the model's output with noise.
         ledger: operations that ran.
-        refreshed: step -> slots of each value that it refreshed, as parts of their bounds.
     """
 
     output: NDArray[np.float64]
     ledger: Ledger
-    refreshed: Mapping[str, list[NDArray[np.float64]]]
 
 
 def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int | None = 0) -> SimResult:
@@ -263,7 +258,7 @@ def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int |
 
     out = execute(algebra, plan.steps, plan.transforms, plan.vectors, inputs, plan.outputs, enter)
     output = plan.signature.unpack([out[name].slots for name in plan.outputs])
-    return SimResult(output, algebra.ledger, algebra.refreshed)
+    return SimResult(output, algebra.ledger)
 
 
 def reference(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:

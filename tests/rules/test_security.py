@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from source import ROOT
+from source import ROOT, imports, modules
 
 from cipherformer import _native as native
 from cipherformer.targets.ckks import MAX_LOG_QP, MAX_LOG_QP_SPARSE, SPARSE_WEIGHT
@@ -24,3 +24,9 @@ def test_the_document_has_the_same_table():
     for log_n, dense, sparse in rows:
         assert native.max_log_qp(int(log_n)) == int(dense)
         assert native.max_log_qp(int(log_n), 192) == (0 if sparse == "-" else int(sparse))
+
+
+def test_no_module_imports_the_fake_bootstrapper():
+    """It holds the secret key: tests only."""
+    found = [f"{p.name}:{line}" for p in modules() for line, name in imports(p) if "fake_bootstrap" in name]
+    assert not found

@@ -121,15 +121,38 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_reports_agreement_layers_and_policies(llama: Path):
     out = llama / "out.json"
     command = ["emulate", str(llama), "--data", str(llama / "text.npz"), "--json", str(out)]
+    command += ["--policy", "optimal", "--solver-seconds", "1", "--plot", str(llama / "out.png")]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
+    assert (llama / "out.png").stat().st_size > 10_000
     record = json.loads(out.read_text())
+    costs = record["policies"]
+    assert list(costs) == ["every", "lazy", "hoisted", "optimal"]
+    assert costs["optimal"]["predicted_seconds"]["lan"] <= costs["lazy"]["predicted_seconds"]["lan"]
+    assert costs["optimal"]["rounds"] <= costs["every"]["rounds"]
+    assert costs["optimal"]["solver"]["programs"] >= 1
     assert record["top1_agreement"] == 1.0
     assert record["perplexity"]["emulated"] == pytest.approx(record["perplexity"]["float"], rel=1e-2)
     assert record["policies"]["lazy"]["truncated_elements_over_every"] < 1.0
     assert not record["overflows"]
     assert any("layers.1" in layer["origin"] for layer in record["layers"])
-    assert "Truncations for one input" in done.output
+    assert "predicted for one party of additive" in done.output
+    assert "solver" in done.output
+
+
+@pytest.mark.torch
+def test_a_sweep_shows_accuracy_and_cost_of_each_ring_and_what_does_not_fit(llama: Path):
+    out, picture = llama / "sweep.json", llama / "sweep.png"
+    command = ["emulate", str(llama), "--data", str(llama / "text.npz"), "--limit", "1", "--sweep"]
+    command += ["--rings", "20,64", "--fractions", "8,14", "--protocol", "masked"]
+    done = CliRunner().invoke(main, [*command, "--json", str(out), "--plot", str(picture)])
+    assert done.exit_code == 0, done.output
+    points = {(p["ring_bits"], p["frac_bits"]): p for p in json.loads(out.read_text())["points"]}
+    assert set(points) == {(r, f) for r in (20, 64) for f in (8, 14)}
+    assert points[64, 14]["rms_error"] < points[64, 8]["rms_error"]
+    assert points[64, 8]["truncated_elements"] <= points[64, 14]["truncated_elements"]
+    assert "do not fit" in points[20, 14]["reason"]
+    assert picture.stat().st_size > 10_000
 
 
 @pytest.mark.torch

@@ -126,8 +126,9 @@ def test_any_placement_keeps_the_invariant_and_optimal_costs_least(
         return
     for placement in placed:
         assert_invariant(placement)
-    costs = [objective.of(p) for p in placed]
-    assert costs == sorted(costs, reverse=True)
+    truncated = [p.truncated_elements for p in placed[:3]]
+    assert truncated == sorted(truncated, reverse=True)
+    assert objective.of(placed[3]) <= min(map(objective.of, placed[:3]))
 
 
 def in_rings(placement: Placement, sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

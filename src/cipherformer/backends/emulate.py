@@ -14,8 +14,12 @@ from cipherformer.backends import fixed
 from cipherformer.errors import DataError
 from cipherformer.graph import Graph
 from cipherformer.graph.evaluate import evaluate
+from cipherformer.passes.placement import Placement, Solved
 from cipherformer.passes.ring import RingGraph, to_ring
-from cipherformer.passes.truncate import POLICIES, Placement, place
+from cipherformer.passes.ring_cost import cost
+from cipherformer.passes.truncate import GREEDY, SECONDS, Objective, place
+from cipherformer.targets.protocols import NETWORKS, ComputePrices
+from cipherformer.targets.protocols import protocol as profile
 from cipherformer.targets.ring import RingTarget
 
 Sample = Mapping[str, NDArray[Any]]
@@ -44,12 +48,50 @@ class LayerError:
 
 @dataclass(frozen=True, slots=True)
 class PolicyCost:
-    """What one policy truncates."""
+    """What one policy costs for one input, in one protocol.
+
+    Args:
+        policy: of truncation.
+        truncations: number, each of a whole tensor.
+        elements: truncated.
+        compared: elements compared with public thresholds.
+        extensions: number of re-extensions to a wider ring.
+        extended: elements re-extended.
+        rounds: on the longest path.
+        online_bytes: that one party sends.
+        offline_bytes: of correlated randomness that one party receives.
+        seconds: predicted, online, by network.
+        solved: what the solver says, for `optimal`.
+    """
 
     policy: str
     truncations: int
     elements: int
     compared: int
+    extensions: int
+    extended: int
+    rounds: int
+    online_bytes: float
+    offline_bytes: float
+    seconds: Mapping[str, float]
+    solved: Solved | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How to place truncations, and for which protocol.
+
+    Args:
+        policy: see `passes.truncate`.
+        protocol: whose cost is predicted, and made small by `optimal`.
+        network: `lan` or `wan`: the one that `optimal` has in mind.
+        seconds: for each program of `optimal`.
+    """
+
+    policy: str = "hoisted"
+    protocol: str = "additive"
+    network: str = "lan"
+    seconds: float = SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +101,7 @@ class Emulation:
     Args:
         target: the ring.
         policy: of the run.
+        protocol: of the predicted costs.
         samples: inputs that were run.
         largest_error: of the outputs, against float64.
         rms_error: likewise.
@@ -66,7 +109,7 @@ class Emulation:
         layers: in order of execution.
         near: origins and names of values near the ring's bound, with their headroom in bits.
         overflows: values that left the ring.
-        policies: costs of all policies.
+        policies: costs of the greedy policies, and of the run's.
         carriers: operations by the arithmetic that they needed.
         accuracy: with labels: (float64, emulated), part of labels hit.
         perplexity: with labels: (float64, emulated), exp of the mean negative log likelihood.
@@ -74,6 +117,7 @@ class Emulation:
 
     target: RingTarget
     policy: str
+    protocol: str
     samples: int
     largest_error: float
     rms_error: float
@@ -93,6 +137,9 @@ def emulate(
     target: RingTarget,
     *,
     policy: str = "hoisted",
+    protocol: str = "additive",
+    network: str = "lan",
+    seconds: float = SECONDS,
     method: str = "ring",
     labels: NDArray[np.int64] | None = None,
     calibration: Sequence[Sample] | None = None,
@@ -106,6 +153,9 @@ def emulate(
         samples: inputs to run.
         target: the ring.
         policy: of truncation, see `passes.truncate`.
+        protocol: whose cost is predicted, and made small by `optimal`.
+        network: `lan` or `wan`: the one that `optimal` has in mind.
+        seconds: for each program of `optimal`.
         method: functions, see `passes.ring.to_ring`.
         labels: int [n] or [n, L]: the right entry of the first output's last axis, or the next tokens; those
             below 0 are left out.
@@ -120,8 +170,24 @@ def emulate(
     if not samples:
         raise DataError("no inputs to run", fix="give at least one")
     ring = to_ring(graph, calibration or samples, method=method)
-    placements = {name: place(ring.graph, target, name) for name in POLICIES}
-    placement = placements[policy]
+    choices = Choices(policy, protocol, network, seconds)
+    return emulate_ring(ring, samples, target, choices=choices, labels=labels, seed=seed, on_step=on_step)
+
+
+def emulate_ring(
+    ring: RingGraph,
+    samples: Sequence[Sample],
+    target: RingTarget,
+    *,
+    choices: Choices | None = None,
+    labels: NDArray[np.int64] | None = None,
+    seed: int = 0,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Emulation:
+    """As `emulate`, of a model that is in the ring dialect already."""
+    chosen = choices or Choices()
+    placements = placed(ring, target, chosen)
+    placement = placements[chosen.policy]
     books = _Books(ring, placement)
     total, done = len(samples) * len(placement.graph.nodes), 0
 
@@ -135,11 +201,33 @@ def emulate(
         wanted = evaluate(ring.reference, sample, keep=True)
         got = fixed.run(placement, sample, keep=True, seed=seed + i, on_node=step)
         books.add(wanted, got)
-    costs = tuple(
-        PolicyCost(name, p.truncations, p.truncated_elements, p.compared_elements)
-        for name, p in placements.items()
+    costs = tuple(policy_cost(p, chosen.protocol) for p in placements.values())
+    return books.close(costs, chosen, labels)
+
+
+def placed(ring: RingGraph, target: RingTarget, choices: Choices) -> dict[str, Placement]:
+    """Placements of the greedy policies, and of the one chosen."""
+    objective = Objective(profile(choices.protocol), NETWORKS[choices.network])
+    names = dict.fromkeys([*GREEDY, choices.policy])
+    return {n: place(ring.graph, target, n, objective=objective, seconds=choices.seconds) for n in names}
+
+
+def policy_cost(placement: Placement, name: str) -> PolicyCost:
+    """What a placement costs in a protocol."""
+    found, prices = cost(placement, profile(name)), ComputePrices.default()
+    return PolicyCost(
+        placement.policy,
+        placement.truncations,
+        placement.truncated_elements,
+        placement.compared_elements,
+        placement.extensions,
+        placement.extended_elements,
+        found.rounds,
+        found.online_bytes,
+        found.offline_bytes,
+        {network: found.seconds(link, prices) for network, link in NETWORKS.items()},
+        placement.solved,
     )
-    return books.close(costs, policy, labels)
 
 
 @dataclass(slots=True)
@@ -179,7 +267,7 @@ class _Books:
         return self.placement.names.get(self.ring.names.get(name, ""), "")
 
     def close(
-        self, costs: tuple[PolicyCost, ...], policy: str, labels: NDArray[np.int64] | None
+        self, costs: tuple[PolicyCost, ...], choices: Choices, labels: NDArray[np.int64] | None
     ) -> Emulation:
         """The finished record."""
         float_out, ring_out = (np.concatenate(parts) for parts in zip(*self.outputs, strict=True))
@@ -194,7 +282,8 @@ class _Books:
         ]
         return Emulation(
             target=self.placement.target,
-            policy=policy,
+            policy=choices.policy,
+            protocol=choices.protocol,
             samples=len(self.outputs),
             largest_error=float(error.max()),
             rms_error=float(np.sqrt((error**2).mean())),

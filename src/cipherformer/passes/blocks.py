@@ -118,4 +118,5 @@ def joined(group: Sequence[Block]) -> Block:
     sites = list(first.sites)
     for block in group[1:]:
         sites = [a.joined(b) for a, b in zip(sites, block.sites, strict=True)]
-    return replace(first, sites=tuple(sites))
+    mean = [replace(s, charges=tuple(c / len(group) for c in s.charges)) for s in sites]
+    return replace(first, sites=tuple(mean))

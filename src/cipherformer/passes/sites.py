@@ -91,20 +91,20 @@ class Site:
             self.size,
             self.reads,
             self.rounds,
-            self.charges,
             self.read,
             self.shares,
             self.limit is None,
         )
 
     def joined(self, other: Site) -> Site:
-        """Needs of both: what is right for it is right for each."""
+        """Needs of both, and charges of both together: what is right for it is right for each."""
         return replace(
             self,
             magnitude=max(self.magnitude, other.magnitude),
             fit=max(self.fit, other.fit),
             base=max(self.base, other.base),
             floor=max(self.floor, other.floor),
+            charges=tuple(a + b for a, b in zip(self.charges, other.charges, strict=True)),
             limit=None if self.limit is None or other.limit is None else min(self.limit, other.limit),
         )
 

@@ -53,7 +53,7 @@ def place(
         graph: calibrated.
         target: the rings; the greedy policies use the widest only.
         policy: one of `POLICIES`.
-        objective: what better means; fewer truncated elements by default.
+        objective: what `optimal` makes small; the number of truncated elements by default.
         seconds: for each program of `optimal`.
         on_program: called with (programs done, programs in all).
 
@@ -68,9 +68,9 @@ def place(
         found = [Greedy(graph, target, name).run() for name in GREEDY[: POLICIES.index(policy) + 1]]
     except TooLargeError as error:
         raise _with_ring(error, graph, target) from None
-    best = min(reversed(found), key=aim.of)
     if policy != "optimal":
-        return replace(best, policy=policy)
+        return replace(min(reversed(found), key=lambda p: p.truncated_elements), policy=policy)
+    best = min(reversed(found), key=aim.of)
     solved = optimal(graph, target, aim, found[-1], seconds=seconds, on_program=on_program)
     if solved is not None and aim.of(solved) <= aim.of(best):
         return solved

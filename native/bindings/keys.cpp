@@ -109,6 +109,7 @@ void bind_key_set(nb::module_& module) {
 void bind_keys(nb::module_& module) {
     nb::class_<PublicKey>(module, "PublicKey")
         .def("encrypt", &PublicKey::encrypt, "plaintext"_a, Released())
+        .def("rerandomise", &PublicKey::rerandomise, "ciphertext"_a, "flood_bits"_a, Released())
         .def("to_bytes", [](const PublicKey& self) { return produce_bytes([&] { return self.to_bytes(); }); });
 
     nb::class_<PySwitchingKey>(module, "SwitchingKey")

@@ -18,7 +18,12 @@ struct PublicKey {
     PolyPtr a;
     Seed seed{};
 
+    static constexpr unsigned kMaxFloodBits = 60;
+
     Ciphertext encrypt(const Plaintext& plaintext) const;
+    // A fresh ciphertext of the same message: adds an encryption of zero and an error that is uniform in [-2^flood_bits,
+    // 2^flood_bits) in each coefficient. Throws std::invalid_argument: 3 parts, or no room for the flood.
+    Ciphertext rerandomise(const Ciphertext& ciphertext, unsigned flood_bits) const;
     Bytes to_bytes() const;
     static PublicKey from_bytes(const ContextPtr& context, std::span<const std::uint8_t> bytes);
 };

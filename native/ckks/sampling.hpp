@@ -15,6 +15,7 @@ enum class Stream : std::uint32_t {
     encryption_error = 17,
     key_error = 18,
     ephemeral_secret = 19,
+    flooding = 20,
 };
 
 // Limb `limb` of the uniform polynomial number `which` of a seed, in transformed form.

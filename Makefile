@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraint
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja
 NATIVE := CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: setup demo test lint test-native check-all bench lock clean distclean
+.PHONY: setup demo test lint test-native check-all fuzz bench lock clean distclean
 
 setup: .venv/.built
 
@@ -36,6 +36,21 @@ check-all: test
 	UBSAN_OPTIONS=halt_on_error=1 $(BIN)/ctest --test-dir build/sanitize/native --no-tests=error --output-on-failure
 	UBSAN_OPTIONS=halt_on_error=1 build/sanitize/fuzz_native 60
 	$(BIN)/python -m fuzz --seconds 30
+	$(MAKE) fuzz
+
+# Every reader of untrusted bytes under coverage guidance, FUZZ_SECONDS each: Python with atheris, native with libFuzzer
+# where clang is found (CLANG=clang++-14 names another one).
+FUZZ_SECONDS ?= 30
+CLANG ?= clang++
+fuzz: setup
+	mkdir -p build/corpus/native
+	$(PIP) atheris
+	for target in frame manifest signature plan; do mkdir -p build/corpus/$$target; \
+	  $(BIN)/python -m fuzz.guided $$target -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -verbosity=0 build/corpus/$$target || exit 1; done
+	@if command -v $(CLANG) >/dev/null; then \
+	  CXX=$(CLANG) $(CMAKE) -S fuzz -B build/guided >/dev/null && $(BIN)/cmake --build build/guided && \
+	  build/guided/guided_native -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -verbosity=0 build/corpus/native fuzz/corpus/native; \
+	else echo "no $(CLANG): the native readers were fuzzed without guidance only"; fi
 
 bench: setup
 	mkdir -p out

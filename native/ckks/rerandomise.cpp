@@ -26,10 +26,10 @@ Ciphertext PublicKey::rerandomise(const Ciphertext& ciphertext, unsigned flood_b
     if (flood_bits + 2 > context->log_q(ciphertext.level))
         refuse("rerandomise", "2^" + std::to_string(flood_bits) + " does not fit the modulus",
                "answer at a higher level, or flood with fewer bits");
-    Ciphertext zero = encrypt(encode(context, std::vector<double>{0.0}, ciphertext.level, ciphertext.scale));
+    const Ciphertext zero = encrypt(encode(context, std::vector<double>{0.0}, ciphertext.level, ciphertext.scale));
 
-    const SecretSeed seed;
-    Prng prng(seed, static_cast<std::uint32_t>(Stream::flooding), 0, context->kernels());
+    const SecretSeed seed_of_flood;
+    Prng prng(seed_of_flood, static_cast<std::uint32_t>(Stream::flooding), 0, context->kernels());
     const std::size_t n = context->n();
     SecretPoly flood(context->pool(), 1, n);
     auto* integers = reinterpret_cast<std::int64_t*>(flood.limb(0));

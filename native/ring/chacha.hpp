@@ -17,6 +17,19 @@ inline constexpr std::size_t kChachaLanes = 8;
 // One 32-bit word of eight blocks.
 using ChachaLanes = std::uint32_t __attribute__((vector_size(32)));
 
+// out[i] is element index[i] of a, then b. GCC has a builtin; other compilers see through the loop.
+template <typename V>
+inline void pick(V& out, const V& a, const V& b, const V& index) {
+#if defined(__GNUC__) && !defined(__clang__)
+    out = __builtin_shuffle(a, b, index);
+#else
+    constexpr std::size_t count = sizeof(V) / sizeof(index[0]);
+    V result{};
+    for (std::size_t i = 0; i < count; ++i) result[i] = index[i] < count ? a[index[i]] : b[index[i] - count];
+    out = result;
+#endif
+}
+
 // Rotations by whole bytes are one shuffle where the instruction set has it.
 template <int count>
 inline void rotate(ChachaLanes& x) {
@@ -25,7 +38,10 @@ inline void rotate(ChachaLanes& x) {
         using Bytes = std::uint8_t __attribute__((vector_size(32)));
         Bytes index;
         for (int i = 0; i < 32; ++i) index[i] = static_cast<std::uint8_t>((i & ~3) | ((i - count / 8) & 3));
-        x = reinterpret_cast<ChachaLanes>(__builtin_shuffle(reinterpret_cast<Bytes>(x), index));
+        const auto bytes = reinterpret_cast<Bytes>(x);
+        Bytes rotated;
+        pick(rotated, bytes, bytes, index);
+        x = reinterpret_cast<ChachaLanes>(rotated);
         return;
     }
 #endif
@@ -47,9 +63,9 @@ inline void transpose(ChachaLanes* x) {
     const auto exchange = [x](unsigned distance, const ChachaLanes& low, const ChachaLanes& high) {
         for (unsigned i = 0; i < 8; ++i) {
             if (i & distance) continue;
-            const ChachaLanes first = __builtin_shuffle(x[i], x[i + distance], low);
-            x[i + distance] = __builtin_shuffle(x[i], x[i + distance], high);
-            x[i] = first;
+            const ChachaLanes first = x[i];
+            pick(x[i], first, x[i + distance], low);
+            pick(x[i + distance], first, x[i + distance], high);
         }
     };
     exchange(1, low1, high1);

@@ -120,7 +120,7 @@ def test_rescaling(noisy: Party) -> None:
 
 
 def test_noise_of_a_chain_stays_below_its_bound(noisy: Party) -> None:
-    """x^16 by squarings: the relative noise of each square is twice that of its root, and one more rescaling."""
+    """x^16 by squarings: a square has twice the relative noise of its root, and one more rescaling."""
     x = np.exp(1j * noisy.rng.uniform(0, 2 * np.pi, noisy.slots))
     value, variance = noisy.encrypt(x), fresh(noisy)
     for power in (2, 4, 8, 16):

@@ -1,4 +1,4 @@
-"""A re-randomised answer decrypts to the same message under a flood, and shares nothing else with the answer."""
+"""A re-randomised answer decrypts to the same message under a flood; all else in it is fresh."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def public(toy: Party) -> native.PublicKey:
 def test_the_flood_is_uniform_and_hides_all_other_noise(
     toy: Party, ring: reference.Ring, public: native.PublicKey
 ) -> None:
-    """Over 40 answers: Kolmogorov-Smirnov against the uniform distribution, and nothing beyond its ends but the
+    """Over 40 answers: Kolmogorov-Smirnov against the uniform distribution, and beyond its ends only the
     noise of a public-key encryption (|e v + e1 s + e0| <= 29 (2 N + 1))."""
     answer = toy.encrypt(toy.real(), 1)
     modulus, secret = ring.modulus(1), reference.read_secret(toy.secret.to_bytes(), ring)

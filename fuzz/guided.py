@@ -1,7 +1,7 @@
 """`python -m fuzz.guided TARGET [libFuzzer options] [CORPUS]`: one Python reader under coverage guidance.
 
-Needs `atheris` (the `fuzz` extra). Half of the inputs are damaged by the target's own mutator and mended so that
-they get past checksums, the rest by libFuzzer's.
+Needs `atheris` (the `fuzz` extra). Half of the inputs are damaged by the target's own mutator and mended so
+that they get past checksums, the rest by libFuzzer's.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ inline std::vector<Target> make_targets(const ContextPtr& context) {
          [context](View v) { return PublicKey::from_bytes(context, v).to_bytes(); }},
         {"switching key",
          {secret.relinearisation_key(2).to_bytes(), secret.rotation_key(3, 1).to_bytes(),
-          secret.conjugation_key(0).to_bytes()},
+          secret.conjugation_key(0).to_bytes(), secret.encapsulation_key().to_bytes(),
+          secret.decapsulation_key(2).to_bytes()},
          [context](View v) { return SwitchingKey::from_bytes(context, v).to_bytes(); }},
         {"secret key", {secret.to_bytes()}, [context](View v) { return SecretKey::from_bytes(context, v).to_bytes(); }},
     };

@@ -203,8 +203,8 @@ class PublicKey:
 
     def encrypt(self, plaintext: Plaintext) -> Ciphertext: ...
     def rerandomise(self, ciphertext: Ciphertext, flood_bits: int) -> Ciphertext:
-        """A fresh ciphertext of the same message: adds an encryption of zero, and to each coefficient an error
-        that is uniform in [-2^flood_bits, 2^flood_bits). ValueError: 3 parts, or no room for the flood."""
+        """A fresh ciphertext of the same message: adds an encryption of zero, and to each coefficient an
+        error that is uniform in [-2^flood_bits, 2^flood_bits). ValueError: 3 parts, or no room for it."""
     def to_bytes(self) -> bytes: ...
 
 class SwitchingKey:

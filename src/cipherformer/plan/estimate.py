@@ -75,11 +75,21 @@ def refresh_seconds(bootstrap: BootstrapSet, values: int, prices: PriceTable, th
 
 def key_bytes(signature: Signature) -> int:
     """Evaluation keys of one client in memory."""
-    t = signature.target
-    return sum(
-        2 * (level + 2) * (8 << t.log_n) if name.endswith("capsulate") else t.key_bytes(level)
-        for name, level in signature.key_levels.items()
-    )
+    return sum(_key_bytes(name, level, signature.target) for name, level in signature.key_levels.items())
+
+
+def ledger_key_bytes(ledger: Ledger, target: CkksTarget) -> int:
+    """The same from what a run counted, before there is a signature."""
+    levels = [*ledger.rotations.values(), ledger.relinearise, ledger.conjugate]
+    raised = [_key_bytes(name, ledger.raised, target) for name in ("decapsulate",) if ledger.raised >= 0]
+    return sum(target.key_bytes(level) for level in levels if level >= 0) + sum(raised)
+
+
+def _key_bytes(name: str, level: int, target: CkksTarget) -> int:
+    """A key of encapsulation has one digit and one special prime."""
+    if name.endswith("capsulate"):
+        return 2 * (level + 2) * (8 << target.log_n)
+    return target.key_bytes(level)
 
 
 def encoded_bytes(steps: Sequence[Step], transforms: Mapping[str, Transform], target: CkksTarget) -> int:

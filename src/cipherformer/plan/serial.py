@@ -120,7 +120,7 @@ def step_line(s: Step, transforms: Mapping[str, Transform]) -> str:
     if s.kernel == "reciprocal":
         details.append(f"{len(s.relaxations)} steps on [{s.interval[0]:.4g}, {s.interval[1]:.4g}]")
     if s.kernel == "refresh":
-        details.append(f"of [-{', '.join(f'{b:g}' for b in s.bounds)}]: {s.reason}")
+        details.append(f"|x| <= {', '.join(f'{b:.4g}' for b in s.bounds)}: {s.reason}")
     if s.kernel == "part":
         details.append(f"[{s.index}]")
     if s.kernel == "power":

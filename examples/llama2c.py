@@ -21,7 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 BEGIN = 1
 BYTES_FROM = 3
-"""Tokens 3 to 258 stand for single bytes."""
+"""Tokens 3 to 258 stand for single bytes, in vocabularies that are large enough."""
+UNKNOWN = 0
 
 
 def load(path: Path) -> LlamaForCausalLM:
@@ -81,12 +82,29 @@ def _halves(weight: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def read_vocabulary(path: Path) -> list[tuple[float, bytes]]:
-    """Score and text of each token."""
+    """Score and text of each token: of a llama2.c file, or of a sentencepiece model."""
     raw, at, found = path.read_bytes(), 4, []
+    if path.suffix == ".model":
+        return read_sentencepiece(raw)
     while at < len(raw):
         score, size = struct.unpack_from("fi", raw, at)
         found.append((score, raw[at + 8 : at + 8 + size]))
         at += 8 + size
+    return found
+
+
+def read_sentencepiece(raw: bytes) -> list[tuple[float, bytes]]:
+    """Score and text of each piece: the leading records of field 1, each with a text and then a score.
+
+    A piece is shorter than 128 bytes; a space is written as U+2581.
+    """
+    at, found = 0, []
+    while raw[at] == 0x0A:
+        size, length = raw[at + 1], raw[at + 3]
+        piece = raw[at + 4 : at + 4 + length].decode().replace("\u2581", " ").encode()
+        (score,) = struct.unpack_from("<f", raw, at + 5 + length)
+        found.append((score, piece))
+        at += 2 + size
     return found
 
 
@@ -96,7 +114,8 @@ def encode(text: str, vocabulary: list[tuple[float, bytes]]) -> list[int]:
     tokens = [index[b" "]]
     for character in text:
         piece = character.encode()
-        tokens += [index[piece]] if piece in index else [b + BYTES_FROM for b in piece]
+        spelled = [b + BYTES_FROM for b in piece] if len(vocabulary) > BYTES_FROM + 255 else [UNKNOWN]
+        tokens += [index[piece]] if piece in index else spelled
     while True:
         joined = [index.get(vocabulary[a][1] + vocabulary[b][1]) for a, b in pairwise(tokens)]
         scored = [(vocabulary[new][0], -i, new) for i, new in enumerate(joined) if new is not None]

@@ -13,6 +13,7 @@ from architectures import zoo
 from cipherformer.backends import exact, fixed
 from cipherformer.capture import capture, check, pretrained
 from cipherformer.graph import Graph
+from cipherformer.passes.fuse import fuse_norms
 from cipherformer.passes.ring import to_ring
 from cipherformer.passes.truncate import Placement, place
 from cipherformer.targets.ring import RingTarget
@@ -47,6 +48,24 @@ BOUNDS = {
     "clip_text": 6e-4,
 }
 """Largest |emulated - float| of an output, 64-bit ring and 16 fraction bits. Outputs are of size 1."""
+
+NORMS = {
+    "llama": ("rms_norm", 5),
+    "mistral": ("rms_norm", 5),
+    "qwen2": ("rms_norm", 5),
+    "qwen3": ("rms_norm", 9),
+    "gemma": ("rms_norm", 5),
+    "gemma2": ("rms_norm", 9),
+    "gemma3": ("rms_norm", 13),
+    "phi3": ("rms_norm", 5),
+    "gpt2": ("layer_norm", 5),
+    "t5": ("rms_norm", 12),
+    "t5_gated": ("rms_norm", 12),
+    "t5_encoder": ("rms_norm", 5),
+}
+"""Normalisations of models that write them out, and of one that does not."""
+
+ACTIVATIONS = {"gpt2": "gelu", "bloom": "gelu", "t5_gated": "gelu", "clip_text": "function", "llama": "silu"}
 
 QUICK = ("llama", "gemma2", "gpt2", "bloom", "falcon", "t5_encoder", "bert", "vit", "clip_text")
 NAMES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in zoo.ZOO]
@@ -96,6 +115,18 @@ def test_the_graph_equals_torch_and_fixed_point_is_within_its_bound(name: str):
     for sample, wanted in zip(model.samples, model.wanted, strict=True):
         np.testing.assert_allclose(exact.run(model.graph, sample)[model.graph.outputs[0]], wanted, atol=1e-4)
         assert np.max(np.abs(emulated(model, sample) - wanted)) <= BOUNDS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_model_writes_out_is_recognised(name: str):
+    graph = imported(name).graph
+    if name in NORMS:
+        op, count = NORMS[name]
+        fused = fuse_norms(graph)
+        assert [n.op for n in fused].count(op) == count
+        assert not any(n.op == "inverse_sqrt" for n in fused)
+    if name in ACTIVATIONS:
+        assert [n.op for n in graph].count(ACTIVATIONS[name]) == (4 if name == "t5_gated" else 2)
 
 
 @pytest.mark.parametrize("name", DECODERS)

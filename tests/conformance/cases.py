@@ -173,6 +173,11 @@ def _select(rng: Rng) -> Case:
     return Case((rng.normal(size=_shape(rng)),), attrs)
 
 
+def _where(rng: Rng) -> Case:
+    shape = _shape(rng)
+    return Case(((rng.random(size=shape) < 0.5).astype(float), *(rng.normal(size=shape) for _ in range(2))))
+
+
 def _largest(rng: Rng) -> Case:
     return _masked(rng)
 
@@ -199,6 +204,8 @@ CASES: Mapping[str, Callable[[Rng], Case]] = {
     "reciprocal": _positive,
     "gelu": lambda rng: _unary(approximate="tanh" if rng.random() < 0.5 else "none")(rng),
     "relu": _unary(),
+    "function": _unary(program=(("mul", 0, 1.7), ("sigmoid", 1), ("mul", 0, 2), ("add", 3, 0.25))),
+    "where": _where,
     "silu": _unary(),
     "tanh": _unary(),
     "sigmoid": _unary(),

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, dtype
 
 from cipherformer.capture.attend import attention, power_softmax, softmax, two_quad
+from cipherformer.capture.elementary import ELEMENTARY
 from cipherformer.capture.importer import Handler, Importer
 from cipherformer.capture.layers import LAYERS
 from cipherformer.capture.moves import MOVES
@@ -51,25 +52,33 @@ def div(imp: Importer, a: Any, b: Any, *, rounding_mode: str | None = None) -> S
     if rounding_mode is not None:
         raise Refusal(f"division rounded to {rounding_mode}", "rounding is not polynomial", "divide exactly")
     if isinstance(b, Secret):
-        inverse = imp.emit("reciprocal", b)
+        inverse = reciprocal(imp, b)
         return inverse if not isinstance(a, (Secret, Tensor)) and a == 1 else imp.emit("mul", a, inverse)
     return imp.emit("mul", a, 1.0 / (b.double() if isinstance(b, Tensor) else b))
 
 
+def reciprocal(imp: Importer, x: Secret) -> Secret:
+    """1 / x; of a square root the inverse square root."""
+    node = imp.build.node(x.name)
+    root = imp.build.node(node.inputs[1]) if node.op == "mul" else node
+    if root.op == "inverse_sqrt" and node.inputs[:1] == root.inputs:
+        return Secret(root.name)
+    return imp.emit("reciprocal", x)
+
+
 def power(imp: Importer, x: Any, exponent: Any) -> Secret:
-    """X^exponent for the exponents that have a private form."""
+    """X^exponent."""
     if isinstance(exponent, (int, float)) and isinstance(x, Secret):
         if exponent == -0.5:
             return imp.emit("inverse_sqrt", x)
         if exponent == int(exponent) and exponent != 0:
             base = x if abs(exponent) == 1 else imp.emit("power", x, exponent=abs(int(exponent)))
-            return base if exponent > 0 else imp.emit("reciprocal", base)
+            return base if exponent > 0 else reciprocal(imp, base)
         if exponent == 0.5:
             return square_root(imp, x)
+        return imp.emit("function", x, program=(("pow", 0, float(exponent)),))
     raise Refusal(
-        f"a power with exponent {exponent if not isinstance(exponent, (Secret, Tensor)) else 'tensor'}",
-        "only integer exponents, 0.5 and -0.5 have a private form",
-        "use an integer exponent",
+        "a power whose exponent is a tensor", "only numbers have a private form", "use a number as exponent"
     )
 
 
@@ -117,28 +126,6 @@ def masked_fill(imp: Importer, x: Any, mask: Any, value: Any) -> Secret:
     return imp.emit("add", imp.emit("mul", x, keep), Secret(fill))
 
 
-def where(imp: Importer, condition: Any, a: Any, b: Any) -> Secret:
-    """A where the public condition holds, b elsewhere."""
-    if isinstance(condition, Secret):
-        raise Refusal(
-            "where on a condition that depends on the input",
-            "comparisons are not polynomial",
-            "use a public condition",
-        )
-    chosen = condition.double()
-    parts = [
-        imp.emit("mul", x, keep) if isinstance(x, Secret) else _public_part(imp, x, keep)
-        for x, keep in ((a, chosen), (b, 1.0 - chosen))
-    ]
-    return imp.emit("add", *parts)
-
-
-def _public_part(imp: Importer, x: Any, keep: Tensor) -> Secret:
-    value = x.double() if isinstance(x, Tensor) else float(x)
-    finite = value.clamp(-1e30, 1e30) if isinstance(value, Tensor) else max(min(value, 1e30), -1e30)
-    return Secret(imp.operand(keep * finite))
-
-
 def cast(imp: Importer, x: Any, *args: Any, **kwargs: Any) -> Any:
     """A change of floating type is the identity; the graph has one."""
     for kind in (*args, *kwargs.values()):
@@ -176,6 +163,11 @@ def variance(
     return mean if free == count else imp.emit("mul", mean, count / free)
 
 
+def deviation(imp: Importer, x: Secret, dim: Sequence[int] | None = None, **settings: Any) -> Secret:
+    """Square root of the variance."""
+    return square_root(imp, variance(imp, x, dim, **settings))
+
+
 def _elementwise(op: str, **attrs: Any) -> Handler:
     def handler(imp: Importer, x: Secret) -> Secret:
         return imp.emit(op, x, **attrs)
@@ -211,7 +203,7 @@ _ARITHMETIC: Mapping[str, Handler] = {
     "aten.neg.default": _elementwise("neg"),
     "aten.pow.Tensor_Scalar": power,
     "aten.square.default": _elementwise("power", exponent=2),
-    "aten.reciprocal.default": _elementwise("reciprocal"),
+    "aten.reciprocal.default": reciprocal,
     "aten.rsqrt.default": _elementwise("inverse_sqrt"),
     "aten.sqrt.default": square_root,
     "aten.matmul.default": matmul,
@@ -219,10 +211,8 @@ _ARITHMETIC: Mapping[str, Handler] = {
     "aten.bmm.default": matmul,
     "aten.addmm.default": addmm,
     "aten.masked_fill.Scalar": masked_fill,
-    "aten.where.self": where,
-    "aten.where.ScalarOther": where,
-    "aten.where.ScalarSelf": where,
     "aten.var.correction": variance,
+    "aten.std.correction": deviation,
 }
 
 _FUNCTIONS: Mapping[str, Handler] = {
@@ -263,5 +253,7 @@ _CASTS: Mapping[str, Handler] = dict.fromkeys(
     cast,
 )
 
-HANDLERS: Mapping[str, Handler] = MappingProxyType({**_ARITHMETIC, **_FUNCTIONS, **_CASTS, **MOVES, **LAYERS})
+HANDLERS: Mapping[str, Handler] = MappingProxyType(
+    {**_ARITHMETIC, **_FUNCTIONS, **ELEMENTARY, **_CASTS, **MOVES, **LAYERS}
+)
 """Every op that can be imported."""

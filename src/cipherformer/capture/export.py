@@ -19,8 +19,10 @@ from cipherformer.capture.public import Secret
 from cipherformer.graph import Graph
 from cipherformer.graph.verify import verify
 from cipherformer.ops import OPS, Composite
+from cipherformer.passes.functions import collect_functions
 
 Inputs = tuple[Tensor, ...]
+_MOST_ROUNDS = 4
 
 
 def capture(
@@ -90,7 +92,7 @@ def _import(
         why = "the output does not depend on the input"
         return None, [*importer.obstacles, Obstacle("", "a constant model", why, "check the inputs")]
     names = [importer.operand(o) for o in flat if isinstance(o, (Secret, Tensor))]
-    graph = importer.build.finish(*dict.fromkeys(names))
+    graph = collect_functions(importer.build.finish(*dict.fromkeys(names)))
     return (graph if importer.obstacles else verify(graph, "captured")), importer.obstacles
 
 
@@ -106,10 +108,12 @@ def exported(
         with evaluation(module), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, example_inputs, dict(public), strict=False)
-            foreign = _foreign(program)
-            if foreign:
-                known = torch.export.default_decompositions()
+            for _ in range(_MOST_ROUNDS):  # what an op decomposes into may be foreign too
+                foreign = _foreign(program)
+                known = torch.export.default_decompositions() if foreign else {}
                 table = {op: known[op] for op in foreign if op in known}
+                if not table and not any(op._schema.is_mutable for op in foreign):
+                    break
                 program = program.run_decompositions(table)
             return program
     except (

@@ -12,6 +12,7 @@ import numpy as np
 from cipherformer.errors import CompileError
 from cipherformer.graph.ir import Graph, Node
 from cipherformer.ops import OPS, Composite, Op, Primitive
+from cipherformer.ops.program import is_program
 from cipherformer.types import Attr
 
 
@@ -26,6 +27,7 @@ _KINDS: Mapping[str, Callable[[Attr], bool]] = MappingProxyType(
         "bool": lambda v: isinstance(v, bool),
         "str": lambda v: isinstance(v, str),
         "ints": lambda v: isinstance(v, tuple) and all(map(_is_int, v)),
+        "program": is_program,
         "floats": lambda v: isinstance(v, tuple) and all(map(_KINDS["float"], v)),
     }
 )

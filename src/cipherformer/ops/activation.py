@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import erf, pi, sqrt
+from math import pi, sqrt
 from types import MappingProxyType
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cipherformer.approx.choose import fit_to_error
 from cipherformer.errors import CompileError, LimitError
-from cipherformer.ops import ring_functions, ring_published
+from cipherformer.ops import program, ring_functions, ring_published
+from cipherformer.ops.program import erf_array
 from cipherformer.ops.spec import (
     UNARY,
     Array,
@@ -28,12 +29,6 @@ from cipherformer.ops.spec import (
 Floats = NDArray[np.float64]
 
 
-def erf_array(x: Array) -> Floats:
-    """The error function, elementwise; numpy has none."""
-    flat = as_float(x).ravel()
-    return np.fromiter(map(erf, flat), dtype=np.float64, count=flat.size).reshape(np.shape(x))
-
-
 def _sigmoid(x: Floats) -> Floats:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
 
@@ -42,6 +37,10 @@ def _gelu(x: Floats, attrs: Attrs) -> Floats:
     if attrs["approximate"] == "tanh":
         return np.asarray(0.5 * x * (1.0 + np.tanh(sqrt(2.0 / pi) * (x + 0.044715 * x**3))))
     return np.asarray(0.5 * x * (1.0 + erf_array(x / sqrt(2.0))))
+
+
+def _programmed(x: Floats, attrs: Attrs) -> Floats:
+    return program.evaluate(program.of(attrs), x)
 
 
 _WORDS = {"inverse_sqrt": "an inverse square root", "log": "a logarithm"}
@@ -58,7 +57,9 @@ _FUNCTIONS: dict[str, tuple[str, Scalar]] = {
     "log": ("ln(x)", lambda x, _: np.log(x)),
     "erf": ("2/sqrt(pi) int_0^x exp(-t^2) dt", lambda x, _: erf_array(x)),
     "inverse_sqrt": ("1 / sqrt(x)", lambda x, _: np.asarray(1.0 / np.sqrt(x))),
+    "function": ("a program of elementary functions of x", _programmed),
 }
+_ATTRS = {"gelu": {"approximate": "str"}, "function": {"program": "program"}}
 
 
 def _entry(name: str, formula: str, function: Scalar) -> Composite:
@@ -74,6 +75,11 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
                 f"the operand of {_WORDS[name]} can be zero or negative",
                 why=f"it lies in [{kind.low:.4g}, {kind.high:.4g}]",
                 fix="add a positive epsilon to it",
+            )
+        if not np.isfinite(function(np.linspace(kind.low, kind.high, 101), attrs)).all():
+            raise LimitError(
+                f"{name} is not finite on [{kind.low:.4g}, {kind.high:.4g}]",
+                fix="keep its argument where it is defined, for example by adding a constant",
             )
         series = fit_to_error(
             lambda x: function(x, attrs),
@@ -91,7 +97,7 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
         name=name,
         formula=formula,
         arity=UNARY,
-        attrs={"approximate": "str"} if name == "gelu" else {},
+        attrs=_ATTRS.get(name, {}),
         shape=same_shape,
         reference=reference,
         lowerings=MappingProxyType({"ckks": Lowering(lower, needs_range=True), **_ring(name, function)}),
@@ -103,7 +109,11 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
 
 def _ring(name: str, function: Scalar) -> dict[str, Lowering]:
     """The lowerings for rings: a fit unless the function has a better form, and the published ones."""
-    exact: dict[str, Lower] = {"relu": ring_functions.relu, "inverse_sqrt": ring_functions.inverse_sqrt}
+    exact: dict[str, Lower] = {
+        "relu": ring_functions.relu,
+        "inverse_sqrt": ring_functions.inverse_sqrt,
+        "function": ring_functions.programmed,
+    }
     default = exact.get(name) or ring_functions.fitted(function, to_scale=name == "exp")
     return {"ring": Lowering(default, needs_range=True), **ring_published.lowerings(name)}
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cipherformer.approx import newton, piecewise
 from cipherformer.errors import CompileError
+from cipherformer.ops import program
 from cipherformer.ops.spec import Attrs, Builder, ErrorBudget, Lower, integer
 
 Floats = NDArray[np.float64]
@@ -52,6 +53,24 @@ def fitted(function: Callable[[Floats, Attrs], Floats], *, to_scale: bool = Fals
         return horner(build, inputs[0], fit)
 
     return lower
+
+
+def programmed(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
+    """The lowering of a function that the model brought along: exact at its kinks and jumps, and within
+    `budget.activation` between them.
+    """
+    low, high = interval(build, inputs[0])
+    code = program.of(attrs)
+    fit = piecewise.fit(
+        lambda x: program.evaluate(code, x),
+        low,
+        high,
+        budget.activation,
+        degree=budget.max_degree,
+        breaks=program.breaks(code, low, high),
+        wide=3,
+    )
+    return horner(build, inputs[0], fit)
 
 
 def horner(build: Builder, x: str, fit: piecewise.Piecewise) -> str:

@@ -111,7 +111,7 @@ class Primitive:
         name: key in the table.
         formula: one line for the documentation.
         arity: fewest and most operands; None for any number.
-        attrs: name to kind (`int float bool str ints floats`); a trailing `?` marks an optional one.
+        attrs: name to kind (`int float bool str ints floats program`); a trailing `?` marks an optional one.
         shape: shape of the result; raises ValueError for operands that do not fit.
         reference: the exact mathematical value, float64.
         lowered: what an approximating backend computes in exact arithmetic; None where that is the reference.

@@ -1,6 +1,6 @@
 """From a captured graph to additions, products, comparisons and requests for precision: the ring dialect.
 
-`RING_PASSES` in order: fold, masks (additive masks become binary ones), lower, calibrate, approximate_ring
+In order: fuse_norms, fold, masks (additive masks become binary ones), lower, calibrate, approximate_ring
 (what is left becomes primitives of `RING_OPS`), calibrate again, so that every value has its magnitude.
 `passes.truncate` places truncations afterwards.
 """
@@ -24,6 +24,7 @@ from cipherformer.ops.ring_published import SETS
 from cipherformer.ops.spec import integer, integers, number, numbers
 from cipherformer.passes.calibrate import calibrate
 from cipherformer.passes.fold import fold
+from cipherformer.passes.fuse import fuse_norms
 from cipherformer.passes.lower import lower
 
 Samples = Sequence[Mapping[str, NDArray[Any]]]
@@ -71,7 +72,7 @@ def to_ring(graph: Graph, samples: Samples, *, method: str = "ring", margin: flo
     if method != "ring" and method.removeprefix("ring.") not in SETS:
         names_of_sets = ", ".join(f"ring.{name}" for name in SETS)
         raise ModelError(f"no set of functions is called {method}", fix=f"take ring, {names_of_sets}")
-    lowered = lower(binary_masks(fold(graph)), target=method)
+    lowered = lower(binary_masks(fold(fuse_norms(graph))), target=method)
     reference = bounded_scores(calibrate(lowered, samples, margin=margin))
     approximated, names = approximate_ring(reference, method)
     return RingGraph(calibrate(approximated, samples, margin=margin), reference, names)

@@ -213,6 +213,8 @@ CASES: Mapping[str, Callable[[Rng], Case]] = {
     "log": _positive,
     "trunc": _unary(bits=3),
     "lift": _unary(bits=3),
+    "extend": _unary(width=64),
+    "narrow": _unary(width=32),
     "keep": _unary(frac_bits=20),
     "select": _select,
     "largest": _largest,

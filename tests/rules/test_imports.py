@@ -23,7 +23,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HOMES = {
     "torch": ("capture", "nn", "train", "demo"),
     "transformers": ("capture", "nn", "train", "demo"),
-    "safetensors": ("train", "demo"),
+    "safetensors": ("capture/streamed.py", "train", "demo"),
     "sklearn": ("demo",),
     "matplotlib": ("report/plot.py",),
     "click": ("cli",),

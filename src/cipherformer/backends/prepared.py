@@ -99,6 +99,16 @@ class Prepared:
         """Run on one input; arguments, results and errors are those of `backends.fixed.run`."""
         return _Run(self, seed, wrap, on_node).all(inputs)
 
+    def encode(self) -> None:
+        """Encode all weights now, not in the first run."""
+        for unit in self._units:
+            for node in unit.nodes:
+                if node.op in PRODUCTS and node.op != "mul" and self._is_public(node.inputs[1]):
+                    self.weight(node)
+
+    def _is_public(self, name: str) -> bool:
+        return name in self.placement.graph.constants
+
     def constant(self, name: str) -> _Constant:
         """Encoded when it is first read."""
         if name not in self._constants:
@@ -292,7 +302,7 @@ class _Run:
     def _product(self, node: Node, a: Value, b: Value) -> Value | None:
         shape = a.array.shape if node.op != "conv2d" else b.array.shape[1:]
         terms = 1 if node.op == "mul" else int(np.prod(shape)) if node.op == "conv2d" else shape[-1]
-        public = node.inputs[1] in self.of.placement.graph.constants and node.op != "mul"
+        public = node.op != "mul" and self.of._is_public(node.inputs[1])
         weight = self.of.weight(node) if public else terms * b.bound
 
         def multiply(x: Array, y: Array) -> Array:

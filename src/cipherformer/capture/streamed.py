@@ -1,0 +1,252 @@
+"""A language model block by block: each block is made, captured and forgotten before the next.
+
+One block is in memory at a time. Its weights come from the folder's safetensors, read through a memory map,
+or from a seed where the folder holds none. What a block is called with besides the activations (masks,
+positions) is learned from a model of one block with the same configuration.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cipherformer.capture.export import capture
+from cipherformer.errors import DataError, ModelError
+from cipherformer.graph import Graph
+
+_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
+_FEW_WORDS = 8
+
+
+class Weights:
+    """Tensors of a folder by name, or random ones from a seed."""
+
+    def __init__(self, folder: Path | None, seed: int) -> None:
+        self._files: dict[str, Any] = {}
+        self._seed = seed
+        if folder is not None:
+            from safetensors import safe_open
+
+            for file in sorted(folder.glob("*.safetensors")):
+                opened = safe_open(file, framework="pt")
+                self._files.update(dict.fromkeys(opened.keys(), opened))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the tensors in the folder; none if weights are random."""
+        return list(self._files)
+
+    def fill(self, module: nn.Module, at: str, spread: float) -> None:
+        """Overwrite a module's parameters: by the folder's tensors `at`.NAME, else at random."""
+        generator = torch.Generator().manual_seed(hash((self._seed, *map(ord, at))) % 2**63)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                if not self._files:
+                    if parameter.dim() > 1:
+                        parameter.normal_(0.0, spread, generator=generator)
+                    continue
+                parameter.copy_(self.tensor(f"{at}.{name}" if at else name))
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor whose name ends so.
+
+        Raises:
+            ModelError: there is none.
+        """
+        found = next((n for n in self._files if n == name or n.endswith("." + name)), None)
+        if found is None:
+            raise ModelError(f"the folder has no weights {name}", fix="give a folder of save_pretrained")
+        tensor: Tensor = self._files[found].get_tensor(found)
+        return tensor
+
+
+class _Block(nn.Module):
+    """A block as a function of activations alone."""
+
+    def __init__(self, block: nn.Module, arguments: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.block, self._arguments = block, dict(arguments)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.block(x, **self._arguments)
+        result: Tensor = out if isinstance(out, Tensor) else out[0]
+        return result
+
+
+class _Tail(nn.Module):
+    """The last norm, the head and, where there is one, the cap on logits."""
+
+    def __init__(self, norm: nn.Module, head: nn.Module, cap: float | None) -> None:
+        super().__init__()
+        self.norm, self.head, self._cap = norm, head, cap
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.norm(x))
+        return torch.tanh(logits / self._cap) * self._cap if self._cap else logits
+
+
+@dataclass(slots=True)
+class Streamed:
+    """A causal language model that is never whole in memory.
+
+    Args:
+        config: of Hugging Face transformers.
+        weights: of a folder, or random.
+        tokens: length of the text.
+        name: for messages.
+    """
+
+    config: Any
+    weights: Weights
+    tokens: int
+    name: str
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks, without the tail."""
+        return int(self.config.num_hidden_layers)
+
+    def blocks(self, limit: int | None = None) -> Iterator[Graph]:
+        """Graphs of the blocks, then of norm and head; the first `limit` blocks alone if it is given."""
+        shape = torch.zeros(1, self.tokens, int(self.config.hidden_size))
+        made: dict[str, tuple[nn.Module, Mapping[str, Any]]] = {}
+        for index in range(self.layers if limit is None else min(limit, self.layers)):
+            kind = self._kind(index)
+            if kind not in made:
+                made.clear()
+                made[kind] = self._one_block(index)
+            block, arguments = made[kind]
+            self.weights.fill(block, f"{self._path}.{index}", self._spread)
+            yield capture(_Block(block, arguments), (shape,), name=f"{self.name}.{index}")
+        made.clear()
+        if limit is None or limit >= self.layers:
+            yield capture(self._tail(), (shape,), name=f"{self.name}.head")
+
+    def start(self, tokens: NDArray[np.int64] | None = None, seed: int = 0) -> NDArray[np.float64]:
+        """What goes into the first block: [1, L, width], from token ids [L] or, without, from random rows.
+
+        The client computes it: rows of the public table, scales and positions.
+        """
+        if tokens is not None and self.weights.names:
+            if tokens.min() < 0 or tokens.max() >= self.config.vocab_size:
+                raise DataError(f"a token outside the vocabulary of {self.config.vocab_size}")
+            name = next(n for n in self.weights.names if "embed_tokens" in n or n.endswith("wte.weight"))
+            table = self._small(0).get_input_embeddings()  # type: ignore[operator]  # it may scale
+            table.weight = nn.Parameter(self.weights.tensor(name)[torch.from_numpy(tokens)].float())
+            with torch.no_grad():
+                rows = table(torch.arange(len(tokens))[None])
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            rows = torch.randn(1, self.tokens, int(self.config.hidden_size), generator=generator)
+        seen: NDArray[np.float64] = self._observed(self._small(0), rows)[0].double().numpy()
+        return seen
+
+    # --- parts ---
+
+    _path = "layers"
+
+    @property
+    def _spread(self) -> float:
+        return float(getattr(self.config, "initializer_range", 0.02))
+
+    def _kind(self, index: int) -> str:
+        return str((getattr(self.config, "layer_types", None) or [""] * self.layers)[index])
+
+    def _small(self, index: int) -> nn.Module:
+        """The model without head, with one block and hardly any vocabulary."""
+        from transformers import AutoModel
+
+        config = copy.deepcopy(self.config)
+        if getattr(config, "layer_types", None):
+            config.layer_types = [config.layer_types[index]]
+        config.num_hidden_layers, config.vocab_size = 1, _FEW_WORDS
+        config.pad_token_id, config.use_cache = None, False
+        config._attn_implementation = "eager"
+        return AutoModel.from_config(config).eval()
+
+    def _observed(self, model: nn.Module, rows: Tensor) -> tuple[Tensor, Mapping[str, Any]]:
+        """The first block's activations and its other arguments, when the model sees these rows."""
+        seen: list[tuple[Tensor, Mapping[str, Any]]] = []
+
+        def record(_: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            seen.append((hidden, {k: v for k, v in kwargs.items() if k != "hidden_states"}))
+
+        block = getattr(model, self._path)[0]
+        handle = block.register_forward_pre_hook(record, with_kwargs=True)
+        with torch.no_grad():
+            model(inputs_embeds=rows)
+        handle.remove()
+        return seen[0]
+
+    def _one_block(self, index: int) -> tuple[nn.Module, Mapping[str, Any]]:
+        model = self._small(index)
+        rows = torch.zeros(1, self.tokens, int(self.config.hidden_size))
+        return getattr(model, self._path)[0], self._observed(model, rows)[1]
+
+    def _tail(self) -> nn.Module:
+        model = self._small(0)
+        name = next((n for n in _NORMS if hasattr(model, n)), None)
+        if name is None:
+            raise ModelError("a model without a known last norm", where=self.name, fix="emulate it whole")
+        norm = getattr(model, name)
+        head = nn.Linear(int(self.config.hidden_size), int(self.config.vocab_size), bias=False)
+        self.weights.fill(norm, name, self._spread)
+        names = self.weights.names
+        tied = names and not any(n.endswith("lm_head.weight") for n in names)
+        if tied:
+            table = next(n for n in names if "embed_tokens" in n)
+            head.weight = nn.Parameter(self.weights.tensor(table).float(), requires_grad=False)
+        else:
+            self.weights.fill(head, "lm_head", self._spread)
+        return _Tail(norm, head, getattr(self.config, "final_logit_softcapping", None)).eval()
+
+
+def streamed(folder: Path, *, tokens: int, seed: int = 0) -> Streamed:
+    """A folder's model, to be read block by block.
+
+    Args:
+        folder: with `config.json`, and safetensors unless weights are to be random.
+        tokens: length of the text.
+        seed: of random weights.
+
+    Raises:
+        ModelError: no configuration, or a model whose blocks are not at `layers`.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            "cannot read a model's configuration", where=str(folder), why=str(error).split("\n")[0]
+        ) from error
+    found = folder if any(folder.glob("*.safetensors")) else None
+    return from_config(config, folder.name, tokens=tokens, weights=Weights(found, seed))
+
+
+def from_config(config: Any, name: str, *, tokens: int, weights: Weights | None = None) -> Streamed:
+    """A configuration's model with random weights, or those given.
+
+    Raises:
+        ModelError: a model whose blocks are not at `layers`.
+    """
+    made = Streamed(config, weights or Weights(None, 0), tokens, name)
+    with torch.device("meta"):
+        blocks = getattr(made._small(0), made._path, None)
+    if not isinstance(blocks, nn.ModuleList):
+        raise ModelError(
+            f"a {config.model_type} cannot be streamed",
+            where=name,
+            why="its blocks are not a list called layers",
+            fix="emulate it whole, without --stream",
+        )
+    return made

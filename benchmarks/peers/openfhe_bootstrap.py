@@ -15,16 +15,17 @@ import numpy as np
 import openfhe
 
 BUDGET = [3, 3]
-DEPTHS = {False: 24, True: 24}  # all levels: what is left after a call is read from its result
 
 
 def main() -> None:
     setting = json.loads(sys.argv[1])
-    slots = 1 << 15
+    slots = 1 << (setting["log_n"] - 1)
     parameters = openfhe.CCParamsCKKSRNS()
-    parameters.SetSecretKeyDist(openfhe.SecretKeyDist.UNIFORM_TERNARY)
-    parameters.SetSecurityLevel(openfhe.SecurityLevel.HEStd_128_classic)
+    parameters.SetSecretKeyDist(getattr(openfhe.SecretKeyDist, setting["secret"]))
+    secure = openfhe.SecurityLevel.HEStd_128_classic
+    parameters.SetSecurityLevel(secure if setting["log_n"] >= 16 else openfhe.SecurityLevel.HEStd_NotSet)
     parameters.SetRingDim(2 * slots)
+    parameters.SetCKKSDataType(openfhe.CKKSDataType.COMPLEX)
     parameters.SetScalingModSize(setting["scale_bits"])
     parameters.SetFirstModSize(setting["first_bits"])
     parameters.SetScalingTechnique(openfhe.ScalingTechnique.FLEXIBLEAUTO)
@@ -60,7 +61,7 @@ def main() -> None:
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     order = "slots to coefficients first" if setting["slots_first"] else "modulus raise first"
-    told = {"log_n": 16, "order": order, **{k: setting[k] for k in ("depth", "scale_bits", "dnum")}}
+    told = {"order": order, **{k: setting[k] for k in ("log_n", "depth", "scale_bits", "dnum", "secret")}}
     sys.stdout.write(
         json.dumps({"version": openfhe.__version__, "parameters": told, "metrics": metrics}) + "\n"
     )

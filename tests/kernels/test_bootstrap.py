@@ -67,6 +67,14 @@ def test_the_result_computes_and_refreshes_again(party, x):
     assert bits(party.decrypt(y) - x**2)[0] >= SMALL.precision_bits - 1
 
 
+def test_twice_is_more_precise(party, x):
+    boot = bootstrap.prepare(SMALL)
+    y = bootstrap.refresh_twice(party.algebra, boot, party.encrypt(x, 3, SCALE), SMALL.output_level)
+    assert (y.level, y.scale) == (SMALL.output_level, SCALE)
+    mean, worst = bits(party.decrypt(y) - x)
+    assert mean >= SMALL.precision_bits + 7 and worst >= SMALL.precision_bits_worst + 7
+
+
 def test_only_the_named_keys_are_used(party):
     ledger = refresh_ledger(SMALL)
     assert (ledger.raised, ledger.conjugate, ledger.relinearise) == (28, 25, 25)

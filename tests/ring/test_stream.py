@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from cipherformer.backends.stream import BlockRun, emulate_streamed
 from cipherformer.errors import DataError, LimitError, ModelError
@@ -113,3 +115,22 @@ def test_models_that_cannot_be_streamed_are_refused(tmp_path: Path):
         from_config(transformers.GPT2Config(n_layer=1), "gpt2", tokens=4)
     with pytest.raises(ModelError, match="configuration"):
         streamed(tmp_path, tokens=4)
+
+
+@pytest.mark.torch
+def test_the_command_streams_a_folder(tmp_path: Path):
+    transformers = pytest.importorskip("transformers")
+    from cipherformer.cli import main
+
+    transformers.LlamaConfig(**{**SHAPE, "num_hidden_layers": 1}).save_pretrained(tmp_path)
+    out = tmp_path / "out.json"
+    command = ["emulate", str(tmp_path), "--stream", "--tokens", "5", "--json", str(out)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    record = json.loads(out.read_text())
+    assert record["top1_agreement"] == 1.0
+    assert [b["name"].rsplit(".")[-1] for b in record["blocks"]] == ["0", "head"]
+    assert "Blocks in 64 bits" in done.output
+    done = CliRunner().invoke(main, ["emulate", "somewhere.py:model", "--stream"])
+    assert done.exit_code == 2
+    assert "takes a folder" in done.output

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.backends import fixed
+from cipherformer.backends.prepared import Prepared
 from cipherformer.errors import DataError
 from cipherformer.graph import Graph
 from cipherformer.graph.evaluate import evaluate
@@ -189,6 +190,7 @@ def emulate_ring(
     placements = placed(ring, target, chosen)
     placement = placements[chosen.policy]
     books = _Books(ring, placement)
+    prepared = Prepared(placement, keep=books.names())
     total, done = len(samples) * len(placement.graph.nodes), 0
 
     def step(_: object) -> None:
@@ -199,7 +201,7 @@ def emulate_ring(
 
     for i, sample in enumerate(samples):
         wanted = evaluate(ring.reference, sample, keep=True)
-        got = fixed.run(placement, sample, keep=True, seed=seed + i, on_node=step)
+        got = prepared.run(sample, seed=seed + i, on_node=step)
         books.add(wanted, got)
     costs = tuple(policy_cost(p, chosen.protocol) for p in placements.values())
     return books.close(costs, chosen, labels)
@@ -262,6 +264,10 @@ class _Books:
         self.overflows += got.overflows
         output = self.ring.reference.outputs[0]
         self.outputs.append((wanted[output], got.values[self.placement.graph.outputs[0]]))
+
+    def names(self) -> set[str]:
+        """Values of the ring that are compared."""
+        return {self._stands_for(node.name) for node in self.ring.reference.nodes if node.type.secret}
 
     def _stands_for(self, name: str) -> str:
         return self.placement.names.get(self.ring.names.get(name, ""), "")

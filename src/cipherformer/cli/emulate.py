@@ -16,6 +16,7 @@ from cipherformer.backends.emulate import Choices, emulate_ring
 from cipherformer.backends.sweep import FRACTIONS, RINGS
 from cipherformer.backends.sweep import sweep as run_sweep
 from cipherformer.cli import model as models
+from cipherformer.cli import streaming
 from cipherformer.cli.build import Shape
 from cipherformer.cli.output import console_for, json_option, print_table, progress_bar, write_json
 from cipherformer.errors import DataError
@@ -105,6 +106,9 @@ def _list(default: Sequence[int]) -> dict[str, Any]:
 @click.option(
     "--tokens", type=click.IntRange(1, 4096), default=16, show_default=True, help="Length of a text."
 )
+@click.option(
+    "--stream", is_flag=True, help="Block by block, for a folder's model that memory does not hold."
+)
 @click.option("--sweep", is_flag=True, help="Run every ring of --rings with every number of --fractions.")
 @click.option("--rings", **_list(RINGS), help="Rings of a sweep.")
 @click.option("--fractions", **_list(FRACTIONS), help="Fraction bits of a sweep.")
@@ -119,6 +123,7 @@ def emulate(
     limit: int,
     shape: tuple[int, ...] | None,
     tokens: int,
+    stream: bool,
     sweep: bool,
     json_path: str | None,
     **options: Any,
@@ -128,6 +133,12 @@ def emulate(
     arrays = models.read_arrays(data) if data else {}
     if "tokens" in arrays:
         tokens = arrays["tokens"].shape[-1] - 1
+    method = "ring" if functions == "default" else f"ring.{functions}"
+    if stream:
+        write_json(
+            streaming.run(console, Path(model), arrays.get("tokens"), tokens, method, options), json_path
+        )
+        return
     loaded = models.load_model(model, shape=shape, tokens=tokens)
     from cipherformer.capture import capture
 
@@ -137,7 +148,6 @@ def emulate(
     samples, labels = _inputs(loaded, arrays, shapes, limit)
     if not data:
         console.print("no --data: random inputs, which show costs and rounding but not accuracy")
-    method = "ring" if functions == "default" else f"ring.{functions}"
     chosen = Choices(options["policy"], options["protocol"], options["network"], options["solver_seconds"])
     task = _Task(model, functions, method, graph, samples, labels, chosen, options)
     found = (task.sweep if sweep else task.once)(console)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cipherformer.backends import ckks_sim, exact
 from cipherformer.errors import CipherformerError, DataError, LimitError, ParameterError
 from cipherformer.graph import Graph
+from cipherformer.passes.hide import hide_outputs
 from cipherformer.passes.level import assign_levels, levels_needed
 from cipherformer.passes.pack import MAX_DIAGONALS, pack
 from cipherformer.passes.pipeline import Settings, run_passes
@@ -83,6 +84,7 @@ def compile_graph(
         LimitError: too many levels, slots, or iterations; the message says where and what helps.
     """
     options = options or Options()
+    check_flood(options)
     lowered = run_passes(graph, Settings(samples, options.margin, options.budget))
     best = _cheapest(lowered, options)
     reasons = best.refreshes.reasons() if best.refreshes else {}
@@ -97,6 +99,7 @@ def compile_graph(
         vectors=best.packed.vectors,
         packings=best.packed.packings,
         bootstrap=best.bootstrap,
+        flood_bits=options.flood_bits,
     )
     check_refreshed(plan, samples)
     error = ckks_sim.rms_error(plan, samples[: min(4, len(samples))])
@@ -169,6 +172,8 @@ def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options, s
     """The cheapest of: one ring that holds the whole depth, and rings with bootstrapping."""
     parts, outputs = regions(graph, keep)
     packed = pack(parts, outputs, log_n - 1, stepwise=stepwise)
+    if options.flood_bits >= 0:
+        packed = hide_outputs(packed, 1 << (log_n - 1))
     found: list[Candidate] = []
     problem: CipherformerError | None = None
     chosen = chosen_set(options)
@@ -200,6 +205,20 @@ def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options, s
         best.bootstrap,
     )
     return replace(best, steps=scaled)
+
+
+def check_flood(options: Options) -> None:
+    """The flood leaves room for the answer below q_0.
+
+    Raises:
+        ParameterError: if it does not.
+    """
+    if options.flood_bits > options.first_bits - 2:
+        raise ParameterError(
+            f"flood_bits is {options.flood_bits}",
+            why=f"answers stand below a prime of {options.first_bits} bits, the flood must as well",
+            fix=f"choose at most {options.first_bits - 2}; precision is lost long before",
+        )
 
 
 def check_refreshed(plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]) -> None:

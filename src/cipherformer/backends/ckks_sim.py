@@ -257,8 +257,17 @@ def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int |
         algebra.ledger.step = step.name
 
     out = execute(algebra, plan.steps, plan.transforms, plan.vectors, inputs, plan.outputs, enter)
-    output = plan.signature.unpack([out[name].slots for name in plan.outputs])
+    output = plan.signature.unpack([_flooded(out[name], plan, rng) for name in plan.outputs])
     return SimResult(output, algebra.ledger)
+
+
+def _flooded(value: Simulated, plan: Plan, rng: np.random.Generator | None) -> NDArray[Any]:
+    """Slots under the error of re-randomisation: its coefficients are uniform, so slots have N times their
+    variance."""
+    if rng is None or plan.flood_bits < 0:
+        return value.slots
+    deviation = 2.0**plan.flood_bits * np.sqrt(2 * plan.target.slots / 6) / value.shadow.scale
+    return value.slots + rng.normal(0.0, deviation, value.slots.shape)
 
 
 def reference(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:

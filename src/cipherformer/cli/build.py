@@ -102,6 +102,11 @@ def check(
     show_default=True,
     help="`auto`: where it is needed and pays; `never`; or the name of a bootstrapping set.",
 )
+@click.option(
+    "--flood-bits",
+    type=click.IntRange(0, 48),
+    help="Hide the weights from clients: re-randomise answers under an error of this size (see SECURITY.md).",
+)
 @_model_options
 @json_option
 def compile_(
@@ -110,6 +115,7 @@ def compile_(
     out: Path,
     threads: int,
     bootstrap: str,
+    flood_bits: int | None,
     shape: tuple[int, ...] | None,
     tokens: int,
     json_path: str | None,
@@ -124,7 +130,9 @@ def compile_(
         graph = capture(loaded.module, loaded.example_inputs, name=loaded.name)
         shapes = {node.name: node.type.shape for node in graph.inputs}
         calibration = models.read_samples(samples, shapes)
-        plan = compile_graph(graph, calibration, Options(threads=threads, bootstrap=bootstrap))
+        flood = -1 if flood_bits is None else flood_bits
+        options = Options(threads=threads, bootstrap=bootstrap, flood_bits=flood)
+        plan = compile_graph(graph, calibration, options)
         plan.save(out)
         plan.signature.save(out / SIGNATURE_FILE)
     summary = {"fingerprint": plan.fingerprint, **summarise(plan, threads)}

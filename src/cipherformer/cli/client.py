@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,11 @@ def keygen(signature: Path, out: Path, insecure: bool, quiet: bool, json_path: s
 )
 @click.option("-o", "--out", type=NEW_FILE, help="File for the answers, a .npy array [n, ...].")
 @click.option("-n", "--count", type=click.IntRange(1), help="Ask only the first COUNT inputs.")
+@click.option(
+    "--release-bits",
+    type=click.IntRange(0, 40),
+    help="Round answers to multiples of 2^-BITS: do so if anybody but you will see them (see SECURITY.md).",
+)
 @quiet_option
 @json_option
 def query(
@@ -85,6 +90,7 @@ def query(
     input_path: Path,
     out: Path | None,
     count: int | None,
+    release_bits: int | None,
     quiet: bool,
     json_path: str | None,
 ) -> None:
@@ -100,6 +106,10 @@ def query(
         signature.pack(x)  # refuse bad input before any key is sent
     start = time.perf_counter()
     answers, key_bytes = _ask(console, address, folder, inputs)
+    if release_bits is not None:
+        from cipherformer.backends.ckks.client import release
+
+        answers = [replace(a, output=release(a.output, release_bits)) for a in answers]
     record: dict[str, Any] = {
         "plan": signature.fingerprint,
         "answers": [{**asdict(answer), "output": answer.output.tolist()} for answer in answers],

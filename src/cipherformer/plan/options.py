@@ -27,6 +27,9 @@ class Options:
         memory_price: seconds that a GiB of encoded weights counts for when refreshes are placed.
         max_weight_bytes: encoded weights in the server's memory; a plan within it is preferred to a
             faster one.
+        flood_bits: hide the weights from clients: unused slots are cleared (one level more), and answers
+            are re-randomised under an error that is uniform in +-2^flood_bits in each coefficient, which
+            costs that much precision; -1 does not. SECURITY.md says what that promises.
         insecure_target: a ring for tests; its name says what it is.
     """
 
@@ -41,4 +44,5 @@ class Options:
     precision_bits: float = 15.0
     memory_price: float = 0.1
     max_weight_bytes: int = 2 << 30
+    flood_bits: int = -1
     insecure_target: CkksTarget | None = None

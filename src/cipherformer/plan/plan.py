@@ -26,7 +26,7 @@ from cipherformer.plan.signature import InputSpec, OutputSpec, Signature
 from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
-VERSION = 2
+VERSION = 3
 PLAN_FILE, ARRAYS_FILE = "plan.json", "arrays.npz"
 
 
@@ -46,6 +46,7 @@ class Plan:
         predicted_rms_error: root mean square error of the outputs that `ckks_sim` found when the plan
             was made.
         bootstrap: the set behind the plan's `refresh` steps; None if it has none.
+        flood_bits: answers are re-randomised under an error of +-2^flood_bits; -1: they are not.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Plan:
     packings: Mapping[str, tuple[str, NDArray[np.int64]]]
     predicted_rms_error: float = 0.0
     bootstrap: BootstrapSet | None = None
+    flood_bits: int = -1
 
     @property
     def levels(self) -> int:
@@ -109,6 +111,7 @@ class Plan:
             relinearise=self.ledger.relinearise,
             conjugate=self.ledger.conjugate,
             raised=self.ledger.raised,
+            flood_bits=self.flood_bits,
             inputs=inputs,
             outputs=outputs,
         )
@@ -183,6 +186,7 @@ class Plan:
             "name": self.name,
             "target": serial.target_to_dict(self.target),
             "bootstrap": serial.bootstrap_to_dict(self.bootstrap),
+            "flood_bits": self.flood_bits,
             "steps": [serial.step_to_dict(s) for s in self.steps],
             "outputs": list(self.outputs),
             "transforms": {
@@ -224,4 +228,5 @@ def _from_parts(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
         packings={k: (str(source), packings[k]) for k, source in data["packings"].items()},
         predicted_rms_error=float(data["predicted_rms_error"]),
         bootstrap=serial.bootstrap_from_dict(data["bootstrap"]),
+        flood_bits=int(data["flood_bits"]),
     )

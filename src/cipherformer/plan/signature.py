@@ -19,7 +19,7 @@ from cipherformer.errors import DataError, FormatError
 from cipherformer.plan import serial
 from cipherformer.targets.ckks import CkksTarget
 
-VERSION = 2
+VERSION = 3
 _MAX_SLOTS = 1 << 16
 
 
@@ -69,6 +69,7 @@ class Signature:
         inputs, outputs: ciphertexts of a query and an answer, in order.
         conjugate: level of the conjugation key, -1 for none.
         raised: level that bootstrapping raises the modulus to, -1 for none.
+        flood_bits: answers are re-randomised under an error of +-2^flood_bits; -1: they are not.
     """
 
     name: str
@@ -80,14 +81,17 @@ class Signature:
     outputs: tuple[OutputSpec, ...]
     conjugate: int = -1
     raised: int = -1
+    flood_bits: int = -1
 
     @property
     def key_levels(self) -> dict[str, int]:
         """Level of each evaluation key, by its name: `relinearise`, `conjugate`, `encapsulate`,
-        `decapsulate`, `rotate-STEPS`."""
+        `decapsulate`, `rotate-STEPS`; `public` (the level says nothing) to re-randomise answers."""
         levels = {"relinearise": self.relinearise, "conjugate": self.conjugate}
         if self.raised >= 0:
             levels |= {"encapsulate": 0, "decapsulate": self.raised}
+        if self.flood_bits >= 0:
+            levels["public"] = 0
         levels |= {f"rotate-{steps}": level for steps, level in self.rotations}
         return {name: level for name, level in levels.items() if level >= 0}
 
@@ -142,6 +146,7 @@ class Signature:
             "relinearise": self.relinearise,
             "conjugate": self.conjugate,
             "raised": self.raised,
+            "flood_bits": self.flood_bits,
             "inputs": [
                 {
                     "name": i.name,
@@ -262,6 +267,7 @@ def _parse(d: Mapping[str, Any]) -> Signature:
         relinearise=int(d["relinearise"]),
         conjugate=int(d["conjugate"]),
         raised=int(d["raised"]),
+        flood_bits=int(d["flood_bits"]),
         inputs=tuple(inputs),
         outputs=tuple(outputs),
     )

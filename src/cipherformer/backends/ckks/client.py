@@ -37,10 +37,12 @@ class ClientKeys:
         for name, level in self.signature.key_levels.items():
             yield name, self._evaluation_key(name, level).to_bytes()
 
-    def _evaluation_key(self, name: str, level: int) -> native.SwitchingKey:
+    def _evaluation_key(self, name: str, level: int) -> native.SwitchingKey | native.PublicKey:
         match name.split("-"):
             case ["relinearise"]:
                 return self._secret.relinearisation_key(level)
+            case ["public"]:
+                return self._secret.public_key()
             case ["conjugate"]:
                 return self._secret.conjugation_key(level)
             case ["encapsulate"]:
@@ -114,6 +116,17 @@ class ClientKeys:
         context = make_context(signature.target)
         with reading("the secret key"):
             return ClientKeys(signature, native.SecretKey.from_bytes(context, data), context)
+
+
+def release(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    """Answers that may leave the client: rounded to multiples of 2^-bits.
+
+    A decrypted CKKS value carries the error of its ciphertext, and with the ciphertext that error gives
+    the secret key away (Li and Micciancio, EUROCRYPT 2021, section 3). A rounded value shows it only where
+    it stands at a rounding boundary: for an error e, with a probability of about 2 |e| 2^bits a value.
+    Leave 2^-bits far above the plan's `predicted_rms_error`.
+    """
+    return np.round(np.ldexp(values, bits)) * 2.0**-bits
 
 
 def generate_keys(

@@ -43,6 +43,7 @@ class Evaluation:
         self._keys = native.KeySet(self._context)
         self._evaluator = native.Evaluator(self._context, self._keys)
         self._refresher = refresher
+        self._public_key: native.PublicKey | None = None
         self._have: set[str] = set()
         self.ledger = Ledger()
 
@@ -66,6 +67,11 @@ class Evaluation:
             KeyMismatchError: made for other parameters, not named by the plan, or cut to too low a level.
             FormatError: malformed.
         """
+        if name == "public" and name in self._signature.key_levels:
+            with reading("the public key"):
+                self._public_key = self._context.public_key(data)
+            self._have.add(name)
+            return
         with reading(f"the key {name}"):
             key = self._context.switching_key(data)
         wanted = self._signature.key_levels.get(name)
@@ -124,8 +130,12 @@ class Evaluation:
 
         plan = self._plan
         out = execute(algebra, plan.steps, plan.transforms, plan.vectors, inputs, plan.outputs, enter)
+        answers = [out[name] for name in plan.outputs]
+        if self._public_key is not None:
+            with trace.timed("rerandomise"):
+                answers = [self._public_key.rerandomise(a, plan.flood_bits) for a in answers]
         with trace.timed("serialise"):
-            return [out[name].to_bytes() for name in plan.outputs], trace
+            return [a.to_bytes() for a in answers], trace
 
 
 def _check(ciphertext: native.Ciphertext, name: str, level: int, scale: float) -> None:

@@ -126,7 +126,7 @@ def release(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
     it stands at a rounding boundary: for an error e, with a probability of about 2 |e| 2^bits a value.
     Leave 2^-bits far above the plan's `predicted_rms_error`.
     """
-    return np.round(np.ldexp(values, bits)) * 2.0**-bits
+    return np.asarray(np.round(np.ldexp(values, bits)) * 2.0**-bits, dtype=np.float64)
 
 
 def generate_keys(

@@ -27,11 +27,41 @@ def demo(record: DemoRecord) -> str:
     return "\n".join([*(part.to_markdown() for part in parts), provenance(record.date, record.machine)])
 
 
+COLUMNS = {
+    "emulate": {
+        "inputs": "inputs",
+        "top1_agreement": "same top entry",
+        "accuracy_float": "accuracy, float",
+        "accuracy_emulated": "emulated",
+        "perplexity_float": "perplexity, float",
+        "perplexity_emulated": "emulated",
+        "rms_error": "rms error",
+        "overflows": "overflows",
+    }
+}
+"""Suites with a row a case, and their columns: metric to heading."""
+
+
+def rows_of(name: str, records: Sequence[BenchmarkRecord]) -> str:
+    """A table with a row a case and a column a metric; those that no record has are left out."""
+    found = {(r.case, r.metric): r.value for r in records}
+    metrics = [m for m in COLUMNS[name] if any((r.case, m) in found for r in records)]
+    lines = [
+        "| case | " + " | ".join(COLUMNS[name][m] for m in metrics) + " |",
+        "|---" + "|--:" * len(metrics) + "|",
+    ]
+    for case in dict.fromkeys(r.case for r in records):
+        cells = [f"{found[case, m]:.4g}" if (case, m) in found else "" for m in metrics]
+        lines.append(f"| {case} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def suite(name: str, records: Sequence[BenchmarkRecord]) -> str:
     """A suite's table, the versions, and where and when it was measured."""
     versions = ", ".join(dict.fromkeys(f"{r.subject} {r.version}" for r in records))
     places = dict.fromkeys(provenance(r.date, r.machine) for r in records)
-    return suite_table(name, records).to_markdown() + f"\n{versions}. " + " ".join(places)
+    body = rows_of(name, records) if name in COLUMNS else suite_table(name, records).to_markdown()
+    return body + f"\n{versions}. " + " ".join(places)
 
 
 def provenance(date: str, machine: Mapping[str, Any]) -> str:

@@ -189,3 +189,32 @@ def embedded(loaded: Loaded, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
         raise DataError(f"a token outside the vocabulary of {len(table)}", where=loaded.name)
     with torch.no_grad():
         return model.get_input_embeddings()(torch.from_numpy(tokens)).double().numpy()
+
+
+def tokenized(folder: Path, text: str, *, length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` windows of `length` + 1 consecutive tokens of a text, by a model folder's tokenizer.
+
+    Raises:
+        ModelError: the folder has no tokenizer.
+        DataError: the text is shorter than one window.
+    """
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
+        raise ModelError(
+            "no tokenizer in the model's folder",
+            where=str(folder),
+            why=str(error).split("\n")[0],
+            fix="save it there with tokenizer.save_pretrained(folder), or give tokens in a .npz file",
+        ) from error
+    tokens = np.array(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)
+    windows = min(count, len(tokens) // (length + 1))
+    if not windows:
+        raise DataError(
+            f"a text of {len(tokens)} tokens",
+            why=f"a window has {length + 1}",
+            fix="give more, or fewer --tokens",
+        )
+    return tokens[: windows * (length + 1)].reshape(windows, length + 1)

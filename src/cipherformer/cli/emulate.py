@@ -99,7 +99,8 @@ def _list(default: Sequence[int]) -> dict[str, Any]:
 @click.option(
     "--data",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Inputs (.npy, .npz), with `labels`; or for a text model `tokens` [n, L + 1]. Default: random.",
+    help="Inputs (.npy, .npz), with `labels`; for a text model `tokens` [n, L + 1], or a text (.txt) that is"
+    " cut into windows of --tokens. Default: random.",
 )
 @click.option("--limit", type=click.IntRange(1), default=8, show_default=True, help="Most inputs to run.")
 @click.option("--shape", type=Shape(), help="Shape of one input, if the factory gives no example input.")
@@ -130,7 +131,7 @@ def emulate(
 ) -> None:
     """Captures, lowers, places truncations, runs and compares with float64."""
     console = console_for(json_path)
-    arrays = models.read_arrays(data) if data else {}
+    arrays = models.read_data(model, data, tokens=tokens, count=limit) if data else {}
     if "tokens" in arrays:
         tokens = arrays["tokens"].shape[-1] - 1
     method = "ring" if functions == "default" else f"ring.{functions}"

@@ -91,6 +91,25 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.float64]]:
         ) from error
 
 
+def read_data(reference: str, path: Path, *, tokens: int, count: int) -> dict[str, NDArray[np.float64]]:
+    """As `read_arrays`; a `.txt` file becomes `tokens`, windows of `tokens` + 1 of the model's own.
+
+    Raises:
+        DataError: if the file is something else, or no text.
+        ModelError: if the model has no tokenizer.
+    """
+    if path.suffix != ".txt":
+        return read_arrays(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("cannot read a text from this file", where=str(path), why=str(error)) from error
+    from cipherformer.capture import pretrained
+
+    found = pretrained.tokenized(Path(reference), text, length=tokens, count=count)
+    return {"tokens": found.astype(np.float64)}
+
+
 def read_samples(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, NDArray[np.float64]]]:
     """Reads inputs of a model.
 

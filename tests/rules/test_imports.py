@@ -21,7 +21,7 @@ LAYERS = (
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 HOMES = {
-    "torch": ("capture", "nn", "train", "demo"),
+    "torch": ("backends/fixed_torch.py", "capture", "nn", "train", "demo"),
     "transformers": ("capture", "nn", "train", "demo"),
     "safetensors": ("capture/streamed.py", "train", "demo"),
     "sklearn": ("demo",),

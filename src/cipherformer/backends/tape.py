@@ -15,7 +15,9 @@ from cipherformer.ops.spec import Array
 
 Words = NDArray[np.uint64]
 
-_STEP = 0x9E3779B97F4A7C15
+STEP = 0x9E3779B97F4A7C15
+"""Between two counters."""
+
 MIXERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 """(shift, factor): z <- (z ^ z >> shift) factor, twice; then z ^ z >> 31."""
 
@@ -28,7 +30,7 @@ def key(seed: int, name: str) -> int:
 def words(stream: int, count: int) -> Words:
     """The first words of the tape of a key."""
     with np.errstate(over="ignore"):
-        z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_STEP) + np.uint64(stream)
+        z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(STEP) + np.uint64(stream)
         for shift, factor in MIXERS:
             z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
         return np.asarray(z ^ (z >> np.uint64(31)))

@@ -78,5 +78,6 @@ void bind_values(nb::module_& module);
 void bind_keys(nb::module_& module);
 void bind_evaluator(nb::module_& module);
 void bind_fixed(nb::module_& module);
+void bind_mpc(nb::module_& module);
 
 }  // namespace cipherformer::bindings

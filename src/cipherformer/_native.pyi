@@ -1,4 +1,4 @@
-"""Leveled RNS-CKKS: the engine of cipherformer (native code).
+"""Leveled RNS-CKKS and integer kernels: the engine of cipherformer (native code).
 
 Conventions. `slots` = N/2 complex numbers are in a plaintext or ciphertext. A *level* is the number of
 rescales that are left: level l has the residues modulo q_0 ... q_l. A *scale* is the factor between values
@@ -30,6 +30,18 @@ def generate_primes(log_n: int, bits: Sequence[int]) -> list[int]:
 
 def sha256(data: Buffer) -> bytes:
     """SHA-256, as used for the digest of parameters (32 bytes)."""
+
+def ring_matmul(a: NDArray[np.uint64], b: NDArray[np.uint64], kernels: str = "auto") -> NDArray[np.uint64]:
+    """a b modulo 2^64 for a [m, k] and b [k, n], strides of any kind but negative; one thread.
+
+    Every path gives the same bits.
+    """
+
+def pack_bits(values: NDArray[np.uint64], width: int) -> bytes:
+    """The lowest `width` bits (1 to 64) of each value, without gaps, lowest bit first."""
+
+def unpack_bits(data: Buffer, count: int, width: int) -> NDArray[np.uint64]:
+    """`count` values of `width` bits from exactly (count width + 7) // 8 bytes."""
 
 class Parameters:
     """A checked, immutable parameter set. Equal sets have equal digests.
@@ -315,10 +327,10 @@ class FixedProgram:
     """A chain of elementwise operations on exact integers, run block by block in the cache.
 
     Args:
-        code: instructions (op, out, a, b, key) on registers: 0 constant a, 1 load input a, 2 store a as output
-            `out`, 3 add, 4 subtract, 5 multiply, 6 a 2^b, 7 floor(a / 2^b + 1/2), 8 floor((a + r) / 2^b) with
-            r below 2^b from the tape of `key`, 9 counts of the entries of table b that are <= a, 10 the entry
-            of table b at counts a.
+        code: instructions (op, out, a, b, key) on registers: 0 constant a, 1 load input a, 2 store a as
+            output `out`, 3 add, 4 subtract, 5 multiply, 6 a 2^b, 7 floor(a / 2^b + 1/2), 8 floor((a + r) /
+            2^b) with r below 2^b from the tape of `key`, 9 counts of the entries of table b that are <= a,
+            10 the entry of table b at counts a.
         values: constants as (high signed word, low word).
         tables: ascending thresholds, or entries; likewise.
         inputs: number of operands.

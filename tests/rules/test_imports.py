@@ -28,7 +28,8 @@ HOMES = {
     "matplotlib": ("report/plot.py",),
     "click": ("cli",),
     "rich": ("cli", "demo"),
-    "cipherformer._native": ("backends/ckks", "backends/chain.py"),
+    "cipherformer._native": ("backends/ckks", "backends/chain.py", "backends/mpc2"),
+    "cryptography": ("backends/mpc2/prg.py", "serve/two_party/tls.py"),
     "scipy": ("passes/milp.py",),
     "tenseal": (),
 }

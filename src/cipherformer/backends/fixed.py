@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherformer.approx.fourier import integer_waves
 from cipherformer.backends import tape
 from cipherformer.backends.books import Books
 from cipherformer.backends.exact import check_input
@@ -62,6 +63,7 @@ def run(
     wrap: bool = False,
     carrier: Carrier = Carrier.FLOAT64,
     on_node: Callable[[Node], None] | None = None,
+    masks: Mapping[str, NDArray[np.uint64]] | None = None,
 ) -> Result:
     """Run a placed graph on one input.
 
@@ -73,13 +75,16 @@ def run(
         wrap: let values wrap around in place of an error.
         carrier: the fastest arithmetic allowed; `INT64` and `WIDE` force slower ones with the same results.
         on_node: called after each node, for a progress bar.
+        masks: what the roundings of truncations and of `fourier` read in place of the tape: for each such
+            node the mask of its operand in a protocol on masked wires, whose run is then repeated bit for
+            bit.
 
     Raises:
         LimitError: a value leaves the ring; names its origin.
         DataError: an input that does not fit.
     """
     books = Books(placement, wrap)
-    machine = Machine(placement, books, seed, carrier)
+    machine = Machine(placement, books, seed, carrier, masks)
     graph = placement.graph
     last = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
     held: dict[str, Array] = {}
@@ -105,9 +110,16 @@ def run(
 class Machine:
     """Executes single nodes with numpy, in any carrier: the reference for `backends.prepared`."""
 
-    def __init__(self, placement: Placement, books: Books, seed: int, carrier: Carrier) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        books: Books,
+        seed: int,
+        carrier: Carrier,
+        masks: Mapping[str, NDArray[np.uint64]] | None = None,
+    ) -> None:
         self.bits, self.widths = placement.frac_bits, placement.widths
-        self.books, self.seed, self.carrier = books, seed, carrier
+        self.books, self.seed, self.carrier, self._masks = books, seed, carrier, masks
 
     def checked(self, node: Node, value: Array) -> Array:
         """Books a value's size; outside the ring it is an error, or wraps."""
@@ -128,6 +140,8 @@ class Machine:
                 return self._linear(node, [operands[0]], 2 ** integer(node.attrs, "bits"))
             case "select":
                 return self._select(node, operands[0])
+            case "fourier":
+                return self._fourier(node, operands[0])
             case op if op in PRODUCTS:
                 return self._product(node, operands)
             case _:
@@ -137,7 +151,18 @@ class Machine:
         bits = integer(node.attrs, "bits")
         if node.attrs["mode"] == Truncation.EXACT.value:
             return divided(value, bits, 1 << (bits - 1))
-        return divided(value, bits, tape.draw(tape.key(self.seed, node.name), bits, value.shape))
+        return divided(value, bits, self._random(node, bits, value.shape))
+
+    def _random(self, node: Node, bits: int, shape: tuple[int, ...]) -> Array:
+        if self._masks is None:
+            return tape.draw(tape.key(self.seed, node.name), bits, shape)
+        found = self._masks[node.name] & np.uint64((1 << bits) - 1)
+        return found.astype(np.int64) if bits < 64 else found.astype(object)
+
+    def _fourier(self, node: Node, value: Array) -> Array:
+        function = integer_waves(node.attrs, self.bits[node.inputs[0]])
+        mask = self._random(node, function.log_size, value.shape).astype(np.uint64)
+        return function.evaluate(value.astype(np.int64), mask)
 
     def _changed(self, node: Node, value: Array) -> Array:
         """In another ring: the same integer, if a re-extension can read its sign."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cipherformer import __version__
-from cipherformer.cli import build, client, server, show
+from cipherformer.cli import build, client, server, show, two_party
 from cipherformer.cli import demo as demo_command
 from cipherformer.cli import emulate as emulate_command
 from cipherformer.cli.output import ErrorGroup
@@ -22,6 +22,7 @@ def main() -> None:
     cipherformer demo                        the whole story on one page, in minutes
     cipherformer check MODEL                 what stands in the way of a model of yours
     cipherformer emulate MODEL --data FILE   its fixed-point form on shares: accuracy and truncations
+    cipherformer two-party --model MODEL ... ask it between two parties with a dealer, on shares
     cipherformer compile MODEL -o plan ...   a plan: everything decided, nothing encrypted yet
     cipherformer keygen plan -o keys         on the client: the secret key stays in keys/
     cipherformer serve plan --listen ADDR    on the server: it never sees a secret key
@@ -34,6 +35,10 @@ for _command in (
     build.check,
     build.compile_,
     emulate_command.emulate,
+    two_party.two_party,
+    two_party.party,
+    two_party.dealer,
+    two_party.certs,
     client.keygen,
     server.serve,
     client.query,

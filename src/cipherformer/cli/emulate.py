@@ -21,6 +21,7 @@ from cipherformer.cli.build import Shape
 from cipherformer.cli.output import console_for, json_option, print_table, progress_bar, write_json
 from cipherformer.errors import DataError
 from cipherformer.graph import Graph
+from cipherformer.ops import ring_masked
 from cipherformer.ops.ring_published import SETS
 from cipherformer.passes.ring import to_ring
 from cipherformer.passes.truncate import POLICIES
@@ -91,10 +92,10 @@ def _list(default: Sequence[int]) -> dict[str, Any]:
 )
 @click.option(
     "--functions",
-    type=click.Choice(["default", *SETS]),
+    type=click.Choice(["default", ring_masked.SET, *SETS]),
     default="default",
     show_default=True,
-    help="Approximations: the package's own, or a published set.",
+    help="Approximations: the package's own, its own for masked wires, or a published set.",
 )
 @click.option(
     "--data",

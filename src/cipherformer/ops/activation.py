@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cipherformer.approx.choose import fit_to_error
 from cipherformer.errors import CompileError, LimitError
-from cipherformer.ops import program, ring_functions, ring_published
+from cipherformer.ops import program, ring_functions, ring_masked, ring_published
 from cipherformer.ops.program import erf_array
 from cipherformer.ops.spec import (
     UNARY,
@@ -108,14 +108,20 @@ def _entry(name: str, formula: str, function: Scalar) -> Composite:
 
 
 def _ring(name: str, function: Scalar) -> dict[str, Lowering]:
-    """The lowerings for rings: a fit unless the function has a better form, and the published ones."""
+    """The lowerings for rings: a fit unless the function has a better form, those for masked wires, and the
+    published ones.
+    """
     exact: dict[str, Lower] = {
         "relu": ring_functions.relu,
         "inverse_sqrt": ring_functions.inverse_sqrt,
         "function": ring_functions.programmed,
     }
     default = exact.get(name) or ring_functions.fitted(function, to_scale=name == "exp")
-    return {"ring": Lowering(default, needs_range=True), **ring_published.lowerings(name)}
+    return {
+        "ring": Lowering(default, needs_range=True),
+        **ring_masked.lowerings(name, function),
+        **ring_published.lowerings(name),
+    }
 
 
 OPS = tuple(_entry(name, formula, function) for name, (formula, function) in _FUNCTIONS.items())

@@ -1,8 +1,8 @@
 """What fixed-point arithmetic in a ring can do besides adding and multiplying: truncate and compare.
 
-As functions of real numbers `trunc`, `lift`, `extend`, `narrow` and `keep` are the identity: they say how many
-fraction bits a value has, and in which ring it stands. `passes.truncate` writes the first four; lowerings ask
-for precision with the last.
+As functions of real numbers `trunc`, `lift`, `extend`, `narrow` and `keep` are the identity: they say how
+many fraction bits a value has, and in which ring it stands. `passes.truncate` writes the first four;
+lowerings ask for precision with the last.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from cipherformer.ops.spec import (
     integer,
     never_affine,
     no_work,
+    number,
     numbers,
     same_shape,
 )
@@ -62,6 +63,15 @@ def _max(inputs: Sequence[Array], attrs: Attrs) -> Array:
     x = as_float(inputs[0])
     kept = np.where(inputs[1] != 0.0, x, -np.inf) if len(inputs) == 2 else x
     return np.asarray(kept.max(axis=integer(attrs, "dim"), keepdims=True))
+
+
+def _fourier(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    angle = as_float(inputs[0]) * (2.0 * np.pi / 2.0 ** integer(attrs, "log_period"))
+    out = np.full(angle.shape, number(attrs, "constant"))
+    for name, wave in (("cosines", np.cos), ("sines", np.sin)):
+        for k, coefficient in enumerate(numbers(attrs, name), start=1):
+            out += coefficient * wave(k * angle)
+    return out
 
 
 OPS = (
@@ -117,6 +127,16 @@ OPS = (
         attrs={"breaks": "floats", "table": "floats", "frac_bits": "int?"},
         shape=_select_shape,
         reference=_select,
+        work=no_work,
+        affine=never_affine,
+    ),
+    Primitive(
+        name="fourier",
+        formula="constant + sum_k cosines[k-1] cos(k t) + sines[k-1] sin(k t), t = 2 pi x / 2^log_period",
+        arity=UNARY,
+        attrs={"log_period": "int", "constant": "float", "cosines": "floats", "sines": "floats"},
+        shape=same_shape,
+        reference=_fourier,
         work=no_work,
         affine=never_affine,
     ),

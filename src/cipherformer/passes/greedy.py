@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cipherformer.approx.fourier import RESULT_BITS
 from cipherformer.graph import Graph, Node
 from cipherformer.passes.placement import MOVES, PRODUCTS, Placement, magnitude
 from cipherformer.passes.precision import kept_bits
@@ -38,7 +39,7 @@ class Greedy:
             names[node.name] = name
             wanted = max(self.target.frac_bits, self._wanted.get(node.name, 0))
             self._floor[name] = max(wanted, self._floor.get(name, 0))
-            if self.policy == "every" and node.op in PRODUCTS:
+            if self.policy == "every" and node.op in (*PRODUCTS, "fourier"):
                 names[node.name] = self._truncated(name, self._floor[name])
         outputs = {o: self._output(names[o]) for o in self.graph.outputs}
         return self.new.finish(names, outputs, self.policy)
@@ -56,6 +57,8 @@ class Greedy:
             return self._append(node, [], self.target.frac_bits)
         if node.op == "select":
             return self._append(node, inputs, self._encodings.table(node))
+        if node.op == "fourier":  # the integers' table has an entry for each value of the operand
+            return self._append(node, [self._truncated(inputs[0], self.target.frac_bits)], RESULT_BITS)
         if node.op in PRODUCTS:
             return self._product(node, inputs)
         return self._sum(node, inputs)

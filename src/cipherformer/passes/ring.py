@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cipherformer.errors import ModelError
 from cipherformer.graph import Graph, Node
 from cipherformer.graph.rewrite import GraphBuilder, rebuilt, replace_nodes
-from cipherformer.ops import OPS, Composite
+from cipherformer.ops import OPS, Composite, ring_masked
 from cipherformer.ops import ring_functions as functions
 from cipherformer.ops.ring_published import SETS
 from cipherformer.ops.spec import integer, integers, number, numbers
@@ -61,16 +61,16 @@ def to_ring(graph: Graph, samples: Samples, *, method: str = "ring", margin: flo
     Args:
         graph: captured.
         samples: typical inputs; ranges and magnitudes come from them.
-        method: `ring` for the default lowerings, or `ring.NAME` of a published set (`crypten`, `secformer`,
-            `puma`, `shaft`); what a set lacks takes the default.
+        method: `ring` for the default lowerings, `ring.masked` for those of masked wires, or `ring.NAME` of
+            a published set (`crypten`, `secformer`, `puma`, `shaft`); what a set lacks takes the default.
         margin: by which ranges are widened.
 
     Raises:
         ModelError: an unknown set, an op without a form, a mask that hides a whole row.
         LimitError: a function that cannot be fitted on its range.
     """
-    if method != "ring" and method.removeprefix("ring.") not in SETS:
-        names_of_sets = ", ".join(f"ring.{name}" for name in SETS)
+    if method != "ring" and method.removeprefix("ring.") not in (ring_masked.SET, *SETS):
+        names_of_sets = ", ".join(f"ring.{name}" for name in (ring_masked.SET, *SETS))
         raise ModelError(f"no set of functions is called {method}", fix=f"take ring, {names_of_sets}")
     lowered = lower(binary_masks(fold(fuse_norms(graph))), target=method)
     reference = bounded_scores(calibrate(lowered, samples, margin=margin))

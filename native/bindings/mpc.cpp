@@ -1,0 +1,73 @@
+// Integer products and packed bits for protocols on shares.
+#include "bindings/common.hpp"
+#include "mpc/bits.hpp"
+#include "mpc/gemm.hpp"
+
+namespace cipherformer::bindings {
+namespace {
+
+using Matrix = nb::ndarray<const u64, nb::ndim<2>, nb::device::cpu>;
+
+nb::ndarray<nb::numpy, u64> owned(std::unique_ptr<u64[]> data, std::initializer_list<std::size_t> shape) {
+    u64* raw = data.release();
+    const nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<u64*>(p); });
+    return nb::ndarray<nb::numpy, u64>(raw, shape, owner);
+}
+
+mpc::MatrixView view(const Matrix& matrix) {
+    if (matrix.stride(0) < 0 || matrix.stride(1) < 0)
+        throw std::invalid_argument("a matrix with a negative stride; copy it first");
+    return {matrix.data(), static_cast<std::size_t>(matrix.stride(0)), static_cast<std::size_t>(matrix.stride(1))};
+}
+
+nb::ndarray<nb::numpy, u64> multiply(const Matrix& a, const Matrix& b, const std::string& kernels_name) {
+    const Path path = kernels(path_from_name(kernels_name)).path;
+    const std::size_t m = a.shape(0), k = a.shape(1), n = b.shape(1);
+    if (b.shape(0) != k)
+        throw std::invalid_argument("matrices of " + std::to_string(k) + " columns and " + std::to_string(b.shape(0)) +
+                                    " rows do not multiply");
+    const mpc::MatrixView left = view(a), right = view(b);
+    auto out = std::make_unique<u64[]>(m * n);  // zeros
+    {
+        const nb::gil_scoped_release released;
+        mpc::multiply_add(out.get(), left, right, m, n, k, path);
+    }
+    return owned(std::move(out), {m, n});
+}
+
+void check_width(unsigned width) {
+    if (width < 1 || width > 64)
+        throw std::invalid_argument("values of " + std::to_string(width) + " bits; 1 to 64 can be packed");
+}
+
+nb::bytes pack(const Array<u64, 1>& values, unsigned width) {
+    check_width(width);
+    return produce_bytes([&] {
+        Bytes out(mpc::packed_bytes(values.size(), width));
+        mpc::pack(out.data(), values.data(), values.size(), width);
+        return out;
+    });
+}
+
+nb::ndarray<nb::numpy, u64> unpack(nb::handle data, std::size_t count, unsigned width) {
+    check_width(width);
+    auto out = with_bytes(data, [&](std::span<const std::uint8_t> bytes) {
+        if (count > (std::size_t{1} << 40) || bytes.size() != mpc::packed_bytes(count, width))
+            throw std::invalid_argument(std::to_string(bytes.size()) + " bytes are not " + std::to_string(count) +
+                                        " values of " + std::to_string(width) + " bits");
+        auto values = std::make_unique_for_overwrite<u64[]>(count);
+        mpc::unpack(values.get(), bytes.data(), count, width);
+        return values;
+    });
+    return owned(std::move(out), {count});
+}
+
+}  // namespace
+
+void bind_mpc(nb::module_& module) {
+    module.def("ring_matmul", &multiply, "a"_a.noconvert(), "b"_a.noconvert(), "kernels"_a = "auto");
+    module.def("pack_bits", &pack, "values"_a.noconvert(), "width"_a);
+    module.def("unpack_bits", &unpack, "data"_a, "count"_a, "width"_a);
+}
+
+}  // namespace cipherformer::bindings

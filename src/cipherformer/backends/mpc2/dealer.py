@@ -1,0 +1,84 @@
+"""The dealer: derives all correlated randomness of a program from two seeds, before anybody has an input.
+
+It needs the program and the seeds, nothing of weights and inputs. The client draws its shares from its seed;
+the server draws its shares of masks likewise, and is sent, for everything dealt, the value less the client's
+share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from cipherformer.backends.mpc2.prg import Stream
+from cipherformer.backends.mpc2.program import Program, Step
+from cipherformer.backends.mpc2.protocol import DealerState
+from cipherformer.backends.mpc2.protocols import PROTOCOLS
+from cipherformer.backends.mpc2.ring import Ring, lowest, packed
+
+MODEL = b"model"
+_NEEDS_MASK = ("trunc", "fourier")
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """What the dealer hands out: the server gets one, the client the other."""
+
+    server: bytes
+    client: bytes
+
+    @property
+    def own(self) -> bytes:
+        """A seed that only who knows both can make."""
+        return hashlib.sha256(b"cipherformer mpc2 dealer" + self.server + self.client).digest()
+
+
+def _state(program: Program, seeds: Seeds, version: bytes) -> DealerState:
+    server, client, own = (Stream(seed, version) for seed in (seeds.server, seeds.client, seeds.own))
+    return DealerState(program, program.by_name(), server, client, own)
+
+
+def _walk(program: Program, seeds: Seeds, version: bytes) -> Iterator[tuple[Step, list[Ring], DealerState]]:
+    """Each online step with what is dealt for it; masks of wires that nothing reads any more are dropped."""
+    model = _state(program, seeds, MODEL)
+    state = _state(program, seeds, version)
+    last = {name: i for i, step in enumerate(program.steps) for name in step.inputs}
+    for i, step in enumerate(program.steps):
+        protocol = PROTOCOLS[step.op]
+        arrays, state.known[step.name] = protocol.deal(step, model if step.op == "weight" else state)
+        if step.op != "weight":
+            yield step, arrays, state
+        for name in dict.fromkeys((*step.inputs, step.name)):
+            if last.get(name, i) == i:
+                del state.known[name]
+
+
+def material(program: Program, seeds: Seeds, version: bytes) -> Iterator[bytes]:
+    """What the server is sent for one query: one packed string for each online step, in order.
+
+    Args:
+        program: that the parties run.
+        seeds: of this model epoch.
+        version: of the query; never used twice.
+    """
+    for step, arrays, state in _walk(program, seeds, version):
+        protocol = PROTOCOLS[step.op]
+        parts = []
+        for i, (slot, value) in enumerate(zip(protocol.dealt(step, program), arrays, strict=True)):
+            one = state.client.draw(step.number, i, slot.shape, slot.width)
+            parts.append(packed(value ^ one if protocol.xor else lowest(value - one, slot.width), slot.width))
+        yield b"".join(parts)
+
+
+def insecure_tape(program: Program, seeds: Seeds, version: bytes) -> Mapping[str, Ring]:
+    """The masks on which roundings depend, for `fixed` to repeat a run bit for bit: they uncover every value.
+
+    Returns:
+        For each truncation and each sum of waves, the mask of its operand.
+    """
+    tape: dict[str, Ring] = {}
+    for step, _, state in _walk(program, seeds, version):
+        if step.op in _NEEDS_MASK:
+            tape[step.name] = state.known[step.inputs[0]].whole
+    return tape

@@ -1,0 +1,134 @@
+"""What a protocol is: code for the dealer and for a party, and its cost, from the step alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cipherformer.backends.mpc2.prg import Stream
+from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Slot, Step
+from cipherformer.backends.mpc2.ring import Ring, lowest
+
+MASK_SLOT, PRIVATE_SLOT = 1000, 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """What the dealer knows of a wire or of bits.
+
+    Args:
+        whole: the mask; bits are exclusive-ored with it, wires added to it.
+        one: the client's share of it.
+        parts: further masks, for the steps inside a comparison.
+    """
+
+    whole: Ring
+    one: Ring
+    parts: tuple[Ring, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a party knows of a wire or of bits.
+
+    Args:
+        public: value plus mask, equal at both.
+        share: of the mask of a wire; of the bits themselves inside a comparison.
+        parts: further shares of the latter kind.
+    """
+
+    public: Ring
+    share: Ring
+    parts: tuple[Ring, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DealerState:
+    """One walk of the dealer through a program."""
+
+    program: Program
+    steps: Mapping[str, Step]
+    server: Stream
+    client: Stream
+    own: Stream
+    known: dict[str, Masks] = field(default_factory=dict)
+
+    def fresh(self, step: Step, *, xor: bool = False) -> Masks:
+        """The mask that both parties draw their shares of."""
+        zero = self.server.draw(step.number, MASK_SLOT, step.shape, step.width)
+        one = self.client.draw(step.number, MASK_SLOT, step.shape, step.width)
+        return Masks(zero ^ one if xor else lowest(zero + one, step.width), one)
+
+    def private(self, step: Step, slot: int, shape: tuple[int, ...], width: int) -> Ring:
+        """Random bits that no party holds a share of yet."""
+        return self.own.draw(step.number, PRIVATE_SLOT + slot, shape, width)
+
+    def inputs(self, step: Step) -> list[Masks]:
+        """Masks of the operands."""
+        return [self.known[name] for name in step.inputs]
+
+
+@dataclass(frozen=True, slots=True)
+class PartyState:
+    """One run of a party."""
+
+    program: Program
+    steps: Mapping[str, Step]
+    me: int
+    stream: Stream
+    known: dict[str, Held] = field(default_factory=dict)
+    dealt: dict[str, list[Ring]] = field(default_factory=dict)
+    secrets: dict[str, Ring] = field(default_factory=dict)
+
+    @property
+    def is_server(self) -> bool:
+        """Which party adds what is public."""
+        return self.me == SERVER
+
+    def fresh(self, step: Step) -> Ring:
+        """This party's share of the mask of what the step opens."""
+        return self.stream.draw(step.number, MASK_SLOT, step.shape, step.width)
+
+    def inputs(self, step: Step) -> list[Held]:
+        """What is known of the operands."""
+        return [self.known[name] for name in step.inputs]
+
+
+class Protocol(ABC):
+    """A protocol. Local ones open nothing; `senders` says who sends what is opened."""
+
+    senders: Sequence[int] = (SERVER, CLIENT)
+    xor: bool = False
+
+    def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
+        """What each sender sends."""
+        return ()
+
+    def dealt(self, step: Step, program: Program) -> tuple[Slot, ...]:
+        """What the dealer sends to the server and the client draws."""
+        return ()
+
+    @abstractmethod
+    def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
+        """The arrays behind `dealt`, not yet shared, and the mask of the result."""
+
+    def send(self, step: Step, state: PartyState) -> list[Ring]:
+        """This party's part of `opened`."""
+        return []
+
+    @abstractmethod
+    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
+        """The result, from the sum (or exclusive or) of what was sent."""
+
+
+def whole(step: Step) -> tuple[Slot, ...]:
+    """The slot of a result that is opened."""
+    return (Slot(step.shape, step.width),)
+
+
+def spread(value: Ring, shape: tuple[int, ...]) -> Ring:
+    """value broadcast to a shape."""
+    return value if value.shape == shape else np.broadcast_to(value, shape)

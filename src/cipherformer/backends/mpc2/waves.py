@@ -1,0 +1,46 @@
+"""Sums of sines and cosines of a masked wire: one opening, whatever the function.
+
+cos(k (x^ - r)) = cos(k x^) cos(k r) + sin(k x^) sin(k r), so the result is a sum of products of public
+factors with numbers that the dealer shares. Only x^ modulo the period enters: a power of two, so that x^
+reduced to it is again uniform.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cipherformer.approx.fourier import IntegerWaves, integer_waves
+from cipherformer.backends.mpc2.program import Program, Slot, Step
+from cipherformer.backends.mpc2.protocol import DealerState, Held, Masks, PartyState, Protocol, whole
+from cipherformer.backends.mpc2.ring import U64, Ring
+
+
+def _function(step: Step) -> IntegerWaves:
+    return integer_waves(step.attrs, step.attrs["operand_bits"])
+
+
+class Fourier(Protocol):
+    """The value of `IntegerWaves.evaluate`."""
+
+    def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
+        return whole(step)
+
+    def dealt(self, step: Step, program: Program) -> tuple[Slot, ...]:
+        return (Slot((2 * len(step.attrs["cosines"]), *step.shape), step.width),)
+
+    def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
+        (x,) = state.inputs(step)
+        secrets = _function(step).secrets(x.whole)
+        return [secrets.astype(U64)], state.fresh(step)
+
+    def send(self, step: Step, state: PartyState) -> list[Ring]:
+        (x,) = state.inputs(step)
+        (secrets,) = state.dealt[step.name]
+        function = _function(step)
+        out = state.fresh(step)
+        for factor, secret in zip(function.factors(x.public), secrets, strict=True):
+            out = out + factor.astype(U64) * secret
+        return [out + U64(function.constant % (1 << 64)) if state.is_server else out]
+
+    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
+        return Held(np.asarray(opened[0]), state.fresh(step))

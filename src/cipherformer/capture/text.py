@@ -1,0 +1,45 @@
+"""Texts as tokens, with the tokenizer in a model's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherformer.capture.pretrained import Loaded
+from cipherformer.errors import ModelError
+
+
+def token_ids(folder: Path, text: str) -> NDArray[np.int64]:
+    """Token ids [1, L] of a text. Nothing is downloaded.
+
+    Raises:
+        ModelError: if the folder has no tokenizer.
+    """
+    try:
+        from transformers import AutoTokenizer
+
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        ids = np.asarray(tokenizer(text)["input_ids"], dtype=np.int64)
+    except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            "no tokenizer in this folder",
+            where=str(folder),
+            why=str(error).split("\n")[0],
+            fix="give --input with `tokens`",
+        ) from error
+    return ids[None]
+
+
+def vocabulary_size(loaded: Loaded) -> int:
+    """Number of rows of the model's embedding table.
+
+    Raises:
+        ModelError: if it is no text model.
+    """
+    model: Any = getattr(loaded.module, "model", None)
+    if model is None or not hasattr(model, "get_input_embeddings"):
+        raise ModelError("this is no text model", where=loaded.name)
+    return int(model.get_input_embeddings().num_embeddings)

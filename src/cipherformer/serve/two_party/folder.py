@@ -1,0 +1,78 @@
+"""What the roles have on disk: the program for all three, the weights for the server alone. JSON and arrays,
+no pickles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cipherformer.backends.mpc2.compile import Compiled
+from cipherformer.backends.mpc2.program import Program
+from cipherformer.backends.mpc2.ring import Ring
+from cipherformer.backends.mpc2.verify import verify
+from cipherformer.errors import CipherformerError, FormatError
+
+PROGRAM, PUBLIC, WEIGHTS = "program.json", "public.npz", "weights.npz"
+_FORMAT = 1
+
+
+def save(compiled: Compiled, program: Path, weights: Path) -> None:
+    """Writes the program into one folder and the weights into another, which only the server gets."""
+    for folder in (program, weights):
+        folder.mkdir(parents=True, exist_ok=True)
+    data = {"format": _FORMAT, **compiled.program.to_json()}
+    (program / PROGRAM).write_text(json.dumps(data))
+    _save_arrays(program / PUBLIC, compiled.program.public)
+    _save_arrays(weights / WEIGHTS, compiled.weights)
+
+
+def load_program(folder: Path) -> Program:
+    """The program in a folder, verified.
+
+    Raises:
+        FormatError: if there is none, or it breaks a rule.
+    """
+    path = folder / PROGRAM
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+        if data.get("format") != _FORMAT:
+            raise FormatError("a program of another format", where=str(path), fix="compile it again")
+        program = Program.from_json(data, load_arrays(folder / PUBLIC))
+        verify(program)
+        return program
+    except CipherformerError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError("this is no two-party program", where=str(path), why=str(error)) from error
+
+
+def load_weights(folder: Path) -> dict[str, Ring]:
+    """The server's integers."""
+    return load_arrays(folder / WEIGHTS)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, Ring]) -> None:
+    names = list(arrays)
+    content: dict[str, Any] = {f"array_{i}": arrays[name] for i, name in enumerate(names)}
+    np.savez(path, names=np.array(names, dtype=np.str_), **content)
+
+
+def load_arrays(path: Path) -> dict[str, Ring]:
+    """Arrays by name.
+
+    Raises:
+        FormatError: if the file has none of the ring.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            found = {str(name): content[f"array_{i}"] for i, name in enumerate(content["names"])}
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError("no arrays of a two-party program", where=str(path), why=str(error)) from error
+    if any(array.dtype != np.uint64 for array in found.values()):
+        raise FormatError("arrays that are not integers of the ring", where=str(path))
+    return found

@@ -102,7 +102,7 @@ def test_the_optimum_is_the_one_counted_out(seed: int, width: int, frac_bits: in
         return
     assert placement.truncated_elements == wanted
     assert placement.solved is not None
-    assert placement.solved.gap == 0.0
+    assert placement.solved.gap < 1e-4
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
@@ -211,7 +211,18 @@ def test_layers_of_one_structure_share_a_program():
     assert solved.taken == "optimal"
     assert solved.programs < solved.blocks
     hoisted = place(graph, RingTarget(64, 16), "hoisted").truncated_elements
-    assert solved.bound <= solved.cost == placement.truncated_elements <= hoisted
+    assert solved.cost == pytest.approx(placement.truncated_elements)
+    assert solved.bound <= solved.cost <= hoisted
+
+
+def test_a_truncation_goes_down_to_the_floor():
+    """In 128 bits a solution may leave scales undetermined; what is written must still fit."""
+    ring = tiny("attention")
+    for bits in (12, 14, 18):
+        placement = place(ring.graph, RingTarget(128, bits, 1), "optimal")
+        assert_invariant(placement)
+        left = {placement.frac_bits[n.name] for n in placement.graph.nodes if n.op == "trunc"}
+        assert bits in left
 
 
 def test_a_solver_without_time_is_not_silent():

@@ -129,7 +129,9 @@ def test_golden_costs(name: str):
     assert {p.policy: p.truncated_elements for p in placed} == GOLDEN[name]
     solved = placed[-1].solved
     assert solved is not None
-    assert (solved.taken, solved.cost, solved.gap) == ("optimal", GOLDEN[name]["optimal"], 0.0)
+    assert solved.taken == "optimal"
+    assert solved.cost == pytest.approx(GOLDEN[name]["optimal"])
+    assert solved.gap < 1e-4
 
 
 def exp_chain(frac_bits: int, width: int) -> tuple[int, int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -10,6 +13,20 @@ from cipherformer.errors import LimitError
 
 Terms = Mapping[int, float]
 _GAP = 1e-4
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """HiGHS writes a line of its own to the standard output where it repairs a solution."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 class Rows:
@@ -63,7 +80,8 @@ class Rows:
             "constraints": LinearConstraint(matrix, lb=np.array(self._least)),
         }
         costs, options = np.array(self.cost), {"time_limit": seconds, "mip_rel_gap": _GAP}
-        found = milp(costs, integrality=np.array(self.whole), options=options, **rest)
+        with _quiet():
+            found = milp(costs, integrality=np.array(self.whole), options=options, **rest)
         if found.status == 2:
             return None, np.inf, False
         bound = found.get("mip_dual_bound")

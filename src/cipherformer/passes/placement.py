@@ -28,8 +28,8 @@ class Solved:
         programs: integer programs solved; parts of the same structure share one.
         seconds: it took.
         cost: of the programs' solutions, in the objective's unit, all parts together.
-        bound: below which no placement can cost that has as few fraction bits at the parts' borders and chooses
-            alike in parts of one structure.
+        bound: below which no placement can cost that has as few fraction bits at the parts' borders and
+            chooses alike in parts of one structure.
         timed_out: programs stopped at the time limit; their cost is that of the best solution found.
         taken: policy whose placement was taken: `optimal`, or a greedy one that was cheaper.
         why: the reason, if that is not `optimal`.

@@ -20,6 +20,7 @@ from cipherformer.passes.milp import Rows, Terms, plus, times
 from cipherformer.passes.sites import Site, Steps
 from cipherformer.targets.ring import RingTarget
 
+_LARGEST_COST = 100.0
 _TIE = 1e-3
 """Of two placements that cost the same, the one that truncates less: this share of a step's price."""
 
@@ -88,7 +89,9 @@ class Program:
         self.tied = not self.several and steps.round == 0.0
         self.slack = target.width - target.room
         self.rows = Rows()
-        self.unit = 1.0 / max([*steps.trunc[1], *steps.extend[1], 1e-30])
+        largest = max((site.size for site in sites), default=1)
+        self.unit = _LARGEST_COST / (largest * max([*steps.trunc[1], *steps.extend[1], 1e-30]))
+        self.tie = _TIE * _LARGEST_COST / largest if steps.round else 0.0
         self.constant = 0.0
         self.lower_bound = (-np.inf, False)
         self.end = self.rows.new(0.0, np.inf, cost=steps.round * self.unit) if steps.round else None
@@ -111,7 +114,7 @@ class Program:
         if x is None:
             return None
         cost = float(np.dot(x, self.rows.cost)) / self.unit + self.constant
-        choices = tuple(self._choice(x, v) for v in self.values)
+        choices = tuple(self._choice(x, s, v) for s, v in zip(self.sites, self.values, strict=True))
         bound = min(cost, bound / self.unit + self.constant)
         return Solution(choices, cost, bound, late, perf_counter() - start)
 
@@ -131,7 +134,7 @@ class Program:
         terms = {i: -c for i, c in enumerate(self.rows.cost) if c}
         self.rows.at_least(terms, -(cost - self.constant) * self.unit)
 
-    def _choice(self, x: np.ndarray, v: _Value) -> Choice:
+    def _choice(self, x: np.ndarray, site: Site, v: _Value) -> Choice:
         width = self._ring(x, v.widths)
         truncated = x[v.truncated] > 0.5
         extended = v.extended is not None and x[v.extended] > 0.5
@@ -143,7 +146,8 @@ class Program:
             return Choice(width, None, None, frozenset())
         back = self.steps.reduces and not self.several
         other_width = self._ring(x, v.other_widths) if extended or back else None
-        return Choice(width, round(float(x[v.other])), other_width, readers)
+        other = round(float(x[v.other])) if self.several else site.floor
+        return Choice(width, other, other_width, readers)
 
     def _ring(self, x: np.ndarray, flags: tuple[int, ...]) -> int:
         return next((w for w, f in zip(self.rings, flags, strict=False) if x[f] > 0.5), self.target.width)
@@ -174,9 +178,8 @@ class Program:
         price = self.steps.trunc[1][-1] if not self.several else 0.0
         if not self.several and self.steps.reduces:
             price += self.steps.extend[1][-1]
-        tie = _TIE if self.steps.round else 0.0
-        truncated = rows.flag(site.size * (price * self.unit + tie))
-        extended = rows.flag(site.size * tie) if self.several else None
+        truncated = rows.flag(site.size * (price * self.unit + self.tie))
+        extended = rows.flag(site.size * self.tie) if self.several else None
         widths = self._one_hot(site.charges)
         if self.several and (given or site.limit is not None):
             rows.low[widths[-1]] = 1.0

@@ -53,13 +53,30 @@ def seconds_of(
 ) -> dict[tuple[str, str], float]:
     """Predicted seconds by (step, primitive); a refresh counts as the primitives inside."""
     out: defaultdict[tuple[str, str], float] = defaultdict(float)
+    merged = _merged_rescales(ledger)
     for op, count in ledger.counts.items():
+        if op.primitive == "rescale":
+            count -= min(count, merged[op.step, op.level])
         if op.primitive == "bootstrap" and bootstrap is not None:
             for inner, times in refresh_ledger(bootstrap, op.values).counts.items():
                 out[op.step, inner.primitive] += _seconds(inner, target, prices, threads) * times * count
         else:
             out[op.step, op.primitive] += _seconds(op, target, prices, threads) * count
     return dict(out)
+
+
+def _merged_rescales(ledger: Ledger) -> Counter[tuple[str, int]]:
+    """Rescalings that cost nothing by (step, level), as they are one with a key switch's division by P: after
+    products, and after a matrix that is not summed with others."""
+    rescales: Counter[tuple[str, int]] = Counter()
+    switched: Counter[tuple[str, int]] = Counter()
+    matrices: Counter[tuple[str, int]] = Counter()
+    for op, count in ledger.counts.items():
+        kind = {"rescale": rescales, "ct-ct product": switched, "ct-pt matrix": matrices}.get(op.primitive)
+        if kind is not None:
+            kind[op.step, op.level] += count
+    alone = Counter({key: n for key, n in matrices.items() if n <= rescales[key]})
+    return switched + alone
 
 
 def _seconds(op: Operation, target: CkksTarget, prices: PriceTable, threads: int) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from models import SHAPES, captured, samples
 
 from cipherformer.capture.aten import HANDLERS
+from cipherformer.graph import Node
 from cipherformer.graph.text import print_graph
 from cipherformer.graph.verify import verify
 from cipherformer.ops.table import markdown
@@ -14,8 +15,14 @@ from cipherformer.passes.approximate import approximate
 from cipherformer.passes.calibrate import calibrate
 from cipherformer.passes.fold import fold
 from cipherformer.passes.lower import lower
+from cipherformer.passes.ring import to_ring
+from cipherformer.passes.ring_cost import cost
+from cipherformer.passes.truncate import POLICIES, Placement, place
+from cipherformer.targets.protocols import protocol
+from cipherformer.targets.ring import RingTarget
 
 FOLDER = Path(__file__).parent
+STEPS = ("trunc", "extend", "narrow")
 OPERATIONS = FOLDER.parents[1] / "docs" / "operations.md"
 
 
@@ -33,6 +40,31 @@ def operations() -> str:
     )
 
 
+def placement(name: str) -> str:
+    """Where truncations stand in 64 bits with 16 fraction bits, and what each policy costs."""
+    ring = to_ring(captured(name), samples(name)).graph
+    lines = []
+    for profile in (protocol("additive"), protocol("masked")):
+        target = RingTarget(64, 16, truncation=profile.truncation)
+        for policy in POLICIES:
+            placed = place(ring, target, policy)
+            found = cost(placed, profile)
+            sent, dealt = round(found.online_bytes), round(found.offline_bytes)
+            lines.append(
+                f"{profile.name} {policy}: {placed.truncated_elements} elements truncated"
+                + ("" if policy == "optimal" else f", {found.rounds} rounds, {sent} + {dealt} bytes")
+            )
+            if policy in ("every", "hoisted"):  # optima need not be unique
+                lines += [_step(placed, node) for node in placed.graph.nodes if node.op in STEPS]
+    return "\n".join(lines) + "\n"
+
+
+def _step(placed: Placement, node: Node) -> str:
+    source = node.inputs[0]
+    before, after = (f"{placed.frac_bits[n]} in {placed.widths[n]} bits" for n in (source, node.name))
+    return f"  {node.op} {source}: {before} -> {after}, {node.type.size} elements @ {node.origin}"
+
+
 def texts(name: str) -> dict[str, str]:
     """File name to text."""
     graph = captured(name)
@@ -40,6 +72,7 @@ def texts(name: str) -> dict[str, str]:
     return {
         f"{name}.captured.txt": print_graph(graph),
         f"{name}.lowered.txt": print_graph(verify(lowered, "ckks.lowered")),
+        f"{name}.placement.txt": placement(name),
     }
 
 

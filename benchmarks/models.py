@@ -1,7 +1,8 @@
 """Times whole plans in one process: `python -m benchmarks.models --plan FOLDER --input FILE.npy [...]`.
 
 `--plan` and `--input` may be repeated, in pairs. Metrics of each plan: `seconds_per_image` (the server's
-evaluation, median), `seconds_predicted`, `seconds_encrypt`, `seconds_decrypt`, `agreement` (share of inputs
+evaluation, median), `seconds_processor` (the same in processor time, which other processes on the machine
+hardly change; compare it with the prediction at `--threads 1`), `seconds_predicted`, `seconds_encrypt`, `seconds_decrypt`, `agreement` (share of inputs
 whose largest output is that of the plaintext polynomial model), `max_error` against that model.
 """
 
@@ -20,6 +21,7 @@ from rich.console import Console
 
 import cipherformer as cf
 from cipherformer.cli.output import print_table
+from cipherformer.plan.estimate import estimate
 from cipherformer.report import schema
 from cipherformer.report.compare import suite_table
 from cipherformer.report.machine import machine, today
@@ -41,10 +43,12 @@ def measure(plan: cf.Plan, inputs: NDArray[np.float64], threads: int) -> dict[st
         server.add_key(name, key)
     server.run(keys.encrypt(inputs[:1]))
     times: dict[str, list[float]] = {"seconds_encrypt": [], "seconds_per_image": [], "seconds_decrypt": []}
-    errors, equal = [], []
+    errors, equal, processor = [], [], []
     for x in inputs:
         query, encrypt = timed(lambda x=x: keys.encrypt(x[None]))
+        start = time.process_time()
         (answer, _), run = timed(lambda query=query: server.run(query))
+        processor.append(time.process_time() - start)
         found, decrypt = timed(lambda answer=answer: keys.decrypt(answer))
         for name, seconds in zip(times, (encrypt, run, decrypt), strict=True):
             times[name].append(seconds)
@@ -53,7 +57,8 @@ def measure(plan: cf.Plan, inputs: NDArray[np.float64], threads: int) -> dict[st
         equal.append(int(found.argmax()) == int(expected.argmax()))
     return {
         **{name: (median(values), "s") for name, values in times.items()},
-        "seconds_predicted": (float(plan.summary()["predicted_seconds"]), "s"),
+        "seconds_processor": (median(processor), "s"),
+        "seconds_predicted": (estimate(plan, threads=threads).seconds, "s"),
         "agreement": (float(np.mean(equal)), "1"),
         "max_error": (max(errors), "1"),
     }

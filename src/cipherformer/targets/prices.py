@@ -175,7 +175,8 @@ def work_of(op: Operation, special: int, digit: int) -> Work:
         case "ct-pt matrix":
             extended = limbs + special
             baby = shape.inner().times(op.babies) + (shape.decompose() if op.babies else Work())
-            multiply = Work(products=2 * extended * op.diagonals)
+            moved = 2 * extended * (op.babies + op.giants)
+            multiply = Work(products=2 * extended * op.diagonals, additions=moved)
             giant = (shape.mod_down(1) + shape.decompose() + shape.inner()).times(op.giants)
             return baby + multiply + giant + shape.mod_down()
         case "add":

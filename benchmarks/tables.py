@@ -37,7 +37,16 @@ COLUMNS = {
         "perplexity_emulated": "emulated",
         "rms_error": "rms error",
         "overflows": "overflows",
-    }
+    },
+    "emulation_speed": {
+        "emulation_over_float32": "emulation over float32",
+        "seconds": "seconds",
+        "seconds_float32": "float32",
+        "float64_share": "in float64",
+        "relative_error": "relative error",
+        "blocks": "blocks",
+        "peak_memory_bytes": "peak memory, bytes",
+    },
 }
 """Suites with a row a case, and their columns: metric to heading."""
 

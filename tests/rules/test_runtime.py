@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+OPTIONAL = ("cipherformer.report.plot", "cipherformer.backends.fixed_torch")
+"""Imported by those alone who ask for a plot or for a torch device."""
+
 BLOCKED = ("torch", "transformers", "sklearn", "matplotlib", "scipy", "safetensors", "tenseal")
 PROGRAM = """
 import importlib, importlib.abc, pkgutil, sys
@@ -20,13 +23,13 @@ sys.meta_path.insert(0, Block())
 for root in {roots!r}:
     package = importlib.import_module(root)
     for module in pkgutil.walk_packages(getattr(package, "__path__", []), root + "."):
-        if module.name != "cipherformer.report.plot":
+        if module.name not in {optional!r}:
             importlib.import_module(module.name)
 """
 
 
 def run(*roots: str, blocked: tuple[str, ...] = BLOCKED) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(blocked=blocked, roots=roots)
+    program = PROGRAM.format(blocked=blocked, roots=roots, optional=OPTIONAL)
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
 

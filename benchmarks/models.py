@@ -2,8 +2,9 @@
 
 `--plan` and `--input` may be repeated, in pairs. Metrics of each plan: `seconds_per_image` (the server's
 evaluation, median), `seconds_processor` (the same in processor time, which other processes on the machine
-hardly change; compare it with the prediction at `--threads 1`), `seconds_predicted`, `seconds_encrypt`, `seconds_decrypt`, `agreement` (share of inputs
-whose largest output is that of the plaintext polynomial model), `max_error` against that model.
+hardly change; compare it with the prediction at `--threads 1`), `seconds_predicted`, `seconds_encrypt`,
+`seconds_decrypt`, `agreement` (share of inputs whose largest output is that of the plaintext polynomial
+model), `max_error` against that model.
 """
 
 from __future__ import annotations

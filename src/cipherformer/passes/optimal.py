@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from cipherformer.approx.fourier import RESULT_BITS
 from cipherformer.graph import Graph, Node
 from cipherformer.passes.blocks import Block, blocks, joined
-from cipherformer.passes.placement import MOVES, PRODUCTS, Placement, Solved
+from cipherformer.passes.placement import LOOKED_UP, MOVES, PRODUCTS, Placement, Solved
 from cipherformer.passes.program import Choice, Solution, solve
 from cipherformer.passes.sites import Objective, Site, Sites, Steps, sites_of, steps
 from cipherformer.passes.versions import Encodings, Versions
@@ -159,8 +160,9 @@ class _Writer:
         scales = [self.new.bits[operands[n]] for n in inputs if n in operands]
         if node.op == "input":
             return self.new.append(node, [], self.target.frac_bits, width)
-        if node.op == "select":
-            return self.new.append(node, list(operands.values()), self.encodings.table(node), width)
+        if node.op in LOOKED_UP:
+            bits = self.encodings.table(node) if node.op == "select" else RESULT_BITS
+            return self.new.append(node, list(operands.values()), bits, width)
         if node.op in PRODUCTS:
             factors = [
                 operands.get(n) or self.new.encoded(n, self.encodings.constant(n), width) for n in inputs[:2]

@@ -12,6 +12,9 @@ from cipherformer.ops.spec import numbers
 from cipherformer.targets.ring import RingTarget
 
 PRODUCTS = ("mul", "matmul", "linear", "conv2d")
+LOOKED_UP = ("select", "fourier")
+"""What comes out with fraction bits of its own, whatever the operand has."""
+
 MOVES = ("reshape", "permute", "expand", "neg")
 """What changes no number and drops none: a truncation in front of these serves as well as one behind."""
 

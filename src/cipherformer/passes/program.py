@@ -232,6 +232,8 @@ class Program:
             total = plus(total, {scale: float(site.reads.count(at))})
             if site.kind == "sum":
                 rows.at_least({v.raw: 1.0, scale: -1.0}, 0.0)
+            if site.takes is not None:
+                rows.at_least({scale: -1.0}, -float(site.takes))
             fits = float(self.sites[at].magnitude + self.slack)
             rows.at_least(plus(ring, {scale: -1.0}), fits - top)
         if site.kind == "product":

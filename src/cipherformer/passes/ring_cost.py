@@ -9,7 +9,8 @@ import numpy as np
 
 from cipherformer.graph import Graph, Node
 from cipherformer.ops import OPS
-from cipherformer.passes.placement import MOVES, PRODUCTS, Placement, comparisons
+from cipherformer.ops.spec import numbers
+from cipherformer.passes.placement import LOOKED_UP, MOVES, PRODUCTS, Placement, comparisons
 from cipherformer.targets.protocols import ComputePrices, Network, Price, Protocol
 from cipherformer.targets.ring import Truncation
 
@@ -42,11 +43,14 @@ class Cost:
 
 
 def public_numbers(graph: Graph) -> frozenset[str]:
-    """Constants that both parties may know: single numbers, masks of 0 and 1. Other arrays are weights."""
+    """Constants that both parties may know: single numbers, also repeated, and masks of 0 and 1.
+
+    Other arrays are weights.
+    """
     return frozenset(
         name
         for name, value in graph.constants.items()
-        if value.size == 1 or bool(np.all((value == 0.0) | (value == 1.0)))
+        if value.size <= 1 or bool(np.all(value == value.flat[0])) or bool(np.isin(value, (0.0, 1.0)).all())
     )
 
 
@@ -54,7 +58,12 @@ def interacts(node: Node, public: frozenset[str]) -> bool:
     """Whether an operation is more than local arithmetic on shares."""
     if node.op in PRODUCTS:
         return not any(name in public for name in node.inputs[:2])
-    return node.op in ("select", "trunc", "extend")
+    return node.op in (*LOOKED_UP, "trunc", "extend")
+
+
+def terms(node: Node) -> int:
+    """Sines and cosines of a `fourier` node."""
+    return sum(c != 0.0 for name in ("cosines", "sines") for c in numbers(node.attrs, name))
 
 
 def cost(placement: Placement, protocol: Protocol) -> Cost:
@@ -114,7 +123,7 @@ class _Book:
             self.shared[node.name] = False
 
     def _is_shared(self, node: Node, secret: list[str]) -> bool:
-        if node.op == "select" or (node.op in PRODUCTS and interacts(node, self.public)):
+        if node.op in LOOKED_UP or (node.op in PRODUCTS and interacts(node, self.public)):
             return True
         return any(self.shared[n] for n in secret)
 
@@ -132,6 +141,11 @@ class _Book:
                 read = self.placement.widths[node.inputs[0]]
                 self._work(self.elements, read, COMPARE_WORK * comparisons(node))
                 return self._charge(price("compare"), comparisons(node), read)
+            case "fourier":
+                count = terms(node) * size
+                self._work(self.elements, width, count)
+                rounds = self._charge(price("waves"), size, self.placement.widths[node.inputs[0]])
+                return max(rounds, self._charge(price("wave"), count, width))
             case op if op in PRODUCTS:
                 return self._product(node, secret)
             case _:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from cipherformer.approx.fourier import RESULT_BITS
 from cipherformer.graph import Graph, Node
 from cipherformer.ops import OPS
-from cipherformer.passes.placement import MOVES, PRODUCTS, Placement, comparisons, magnitude
+from cipherformer.passes.placement import LOOKED_UP, MOVES, PRODUCTS, Placement, comparisons, magnitude
 from cipherformer.passes.precision import kept_bits
-from cipherformer.passes.ring_cost import COMPARE_WORK, cost, interacts, public_numbers
+from cipherformer.passes.ring_cost import COMPARE_WORK, cost, interacts, public_numbers, terms
 from cipherformer.passes.versions import Encodings
 from cipherformer.targets.protocols import NETWORKS, ComputePrices, Network, Price, Protocol
 from cipherformer.targets.ring import RingTarget, Truncation
@@ -67,6 +68,7 @@ class Site:
         read: whether an operation that is not local reads it.
         shares: whether it is made as shares, where values can be wires.
         limit: most fraction bits of the raw version, which then stands in the widest ring; or None.
+        takes: most fraction bits of its operand, or None.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Site:
     read: bool = False
     shares: bool = False
     limit: int | None = None
+    takes: int | None = None
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -94,6 +97,7 @@ class Site:
             self.read,
             self.shares,
             self.limit is None,
+            self.takes,
         )
 
     def joined(self, other: Site) -> Site:
@@ -172,7 +176,8 @@ class _Reader:
             reads,
             rounds=self._rounds(node, inner),
             charges=tuple(self._charge(node, secret, inner, w) for w in self.target.widths),
-            shares=node.op == "select" or (node.op in PRODUCTS and inner),
+            shares=node.op in LOOKED_UP or (node.op in PRODUCTS and inner),
+            takes=self.target.frac_bits if node.op == "fourier" else None,
         )
 
     def _scale(self, node: Node, secret: Sequence[str]) -> tuple[str, int]:
@@ -180,6 +185,8 @@ class _Reader:
             return "product", self.target.frac_bits
         if node.op == "select":
             return "select", self.encodings.table(node)
+        if node.op == "fourier":
+            return "select", RESULT_BITS
         if node.op in PRODUCTS:
             public = [n for n in node.inputs[:2] if n not in secret]
             return "product", sum(self.encodings.constant(n) for n in public)
@@ -195,6 +202,8 @@ class _Reader:
             return 0
         if node.op == "select":
             return protocol.price("compare").rounds
+        if node.op == "fourier":
+            return protocol.price("waves").rounds
         return max(protocol.price("operand").rounds, protocol.price("product").rounds)
 
     def _charge(self, node: Node, secret: Sequence[str], inner: bool, width: int) -> float:
@@ -208,6 +217,10 @@ class _Reader:
             count = comparisons(node)
             work = o.prices.seconds({}, {width: COMPARE_WORK * count})
             return o.bits(o.protocol.price("compare"), count, width) + work
+        if node.op == "fourier":
+            count = terms(node) * node.type.size
+            dealt = o.bits(o.protocol.price("wave"), count, width) + o.prices.seconds({}, {width: count})
+            return dealt + o.bits(o.protocol.price("waves"), node.type.size, width)
         if not inner:
             return o.prices.seconds({}, {width: node.type.size}) if node.op not in MOVES else 0.0
         shapes = [self.nodes[n].type.shape for n in node.inputs]

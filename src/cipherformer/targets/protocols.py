@@ -52,10 +52,23 @@ class Price:
 
 
 FREE = Price()
-KINDS = ("input", "operand", "product", "open", "trunc", "reduce", "extend", "compare", "output")
+KINDS = (
+    "input",
+    "operand",
+    "product",
+    "open",
+    "trunc",
+    "reduce",
+    "extend",
+    "compare",
+    "waves",
+    "wave",
+    "output",
+)
 """What has a price: an input's element, that of a secret operand of a product, a product's result, an opening
 (of wires only), a truncation in its ring, a truncate-reduce, a re-extension (by the wider ring), a comparison
-with a public threshold and its bit as a number, an output's element. Sums, moves, narrowing, products with
+with a public threshold and its bit as a number, a sum of sines and cosines by the element and by the wave, an
+output's element. Sums, moves, narrowing, products with
 single public numbers and with masks of 0 and 1 are local.
 """
 
@@ -94,6 +107,9 @@ _COMPARE = Price(2, Line(0.0, 9.0), Line(1.0, 297.0))
 a number: one more bit and round.
 """
 
+_WAVE = Price(0, Line(), Line(0.0, 64.0))
+"""The sine and cosine of the mask, dealt as shares."""
+
 _MASKED = {
     "input": Price(1, _ONE),
     "product": Price(0, Line(), _ONE),
@@ -102,6 +118,7 @@ _MASKED = {
     "trunc": Price(1, _ONE, _TWO),
     "extend": Price(1, _ONE, _TWO),
     "compare": _COMPARE,
+    "wave": _WAVE,
     "output": Price(1, _ONE),
 }
 
@@ -113,6 +130,8 @@ _ADDITIVE = {
     "reduce": Price(1, _ONE, _TWO),
     "extend": Price(1, _ONE, _TWO),
     "compare": Price(3, Line(1.0, 9.0), Line(2.0, 297.0)),
+    "waves": Price(1, _ONE),
+    "wave": _WAVE,
     "output": Price(1, _ONE),
 }
 
@@ -122,6 +141,8 @@ _CRYPTEN = {
     "product": Price(0, Line(), _ONE),
     "compare": Price(8, Line(27.0), Line(14.0)),
     "extend": Price(1, _ONE, _TWO),
+    "waves": Price(1, _ONE),
+    "wave": _WAVE,
     "output": Price(1, _ONE),
 }
 
@@ -132,6 +153,8 @@ _ABY3 = {
     "reduce": Price(1, _ONE, _ONE),
     "extend": Price(1, _ONE, _TWO),
     "compare": Price(8, Line(8.0)),
+    "waves": Price(1, _ONE),
+    "wave": _WAVE,
     "output": Price(1, _ONE),
 }
 

@@ -24,8 +24,9 @@ from rich.console import Console
 
 import cipherformer as cf
 from benchmarks.real_models import CASES, Case
-from cipherformer.backends import exact, fixed
+from cipherformer.backends import exact
 from cipherformer.backends.emulate import score
+from cipherformer.backends.prepared import Prepared
 from cipherformer.cli.output import print_table
 from cipherformer.passes.ring import RingGraph, to_ring
 from cipherformer.passes.truncate import place
@@ -52,7 +53,8 @@ class Runs:
 
 def emulated(case: Case, ring: RingGraph, target: RingTarget, floats: list[list[Floats]], end: float) -> Runs:
     """Run inputs until they, or the time, are used up; `floats` holds float64's answers as far as known."""
-    placement, runs = place(ring.graph, target), Runs()
+    prepared, runs = Prepared(place(ring.graph, target)), Runs()
+    prepared.encode()
     for i, sample in enumerate(case.samples):
         if i and time.perf_counter() > end:
             break
@@ -60,10 +62,10 @@ def emulated(case: Case, ring: RingGraph, target: RingTarget, floats: list[list[
             values = exact.run(case.graph, sample)
             floats.append([values[name] for name in case.graph.outputs])
         start = time.perf_counter()
-        result = fixed.run(placement, sample, wrap=True)
+        result = prepared.run(sample, wrap=True)
         runs.seconds += time.perf_counter() - start
         runs.wanted.append(floats[i])
-        runs.got.append([result.values[name] for name in placement.graph.outputs])
+        runs.got.append([result.values[name] for name in prepared.placement.graph.outputs])
         runs.overflows += bool(result.overflows)
     return runs
 

@@ -46,6 +46,7 @@ BOUNDS = {
     "vit": 6e-4,
     "clip_vision": 6e-4,
     "clip_text": 6e-4,
+    "clip": 2e-3,
 }
 """Largest |emulated - float| of an output, 64-bit ring and 16 fraction bits. Outputs are of size 1."""
 

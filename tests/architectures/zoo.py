@@ -58,6 +58,7 @@ ZOO: Mapping[str, tuple[str, str, Config]] = MappingProxyType(
             "CLIPVisionConfig",
             {**_IMAGE, "projection_dim": 16},
         ),
+        "clip": ("CLIPModel", "CLIPConfig", {"text_config": _LONG, "vision_config": _IMAGE}),
         "clip_text": ("CLIPTextModelWithProjection", "CLIPTextConfig", {**_LONG, "projection_dim": 16}),
     }
 )
@@ -89,8 +90,13 @@ def model(name: str, *, seed: int = 0, **changes: Any) -> nn.Module:
 def inputs(module: nn.Module, shapes: list[tuple[int, ...]], *, seed: int = 1) -> tuple[Tensor, ...]:
     """Images, or rows of the model's own embedding table."""
     rng = np.random.default_rng(seed)
-    if len(shapes[0]) == 4:
-        return tuple(torch.from_numpy(rng.normal(size=s)).float() for s in shapes)
-    table = module.get_input_embeddings()  # type: ignore[operator]
-    with torch.no_grad():
-        return tuple(table(torch.from_numpy(rng.integers(3, VOCABULARY, size=s[:2]))) for s in shapes)
+    text: Any = getattr(module, "text_model", module)
+    found = []
+    for shape in shapes:
+        if len(shape) == 4:
+            found.append(torch.from_numpy(rng.normal(size=shape)).float())
+        else:
+            with torch.no_grad():
+                tokens = torch.from_numpy(rng.integers(3, VOCABULARY, size=shape[:2]))
+                found.append(text.get_input_embeddings()(tokens))
+    return tuple(found)

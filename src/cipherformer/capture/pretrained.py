@@ -111,17 +111,18 @@ def from_folder(folder: Path, *, tokens: int) -> Loaded:
 def wrapped(module: nn.Module, name: str, *, tokens: int) -> Loaded:
     """A transformers model as a function of images, or of embedded tokens, that returns one tensor.
 
-    An encoder-decoder takes two: the source's embedded tokens and the target's, of the same length.
+    An encoder-decoder takes two: the source's embedded tokens and the target's, of the same length. A model
+    of two towers (CLIP) takes an image and embedded tokens, and returns their likeness.
 
     Raises:
         ModelError: a model of something else.
     """
     config: Any = module.config
     if module.main_input_name == "pixel_values":
-        size = config.image_size
-        height, width = size if isinstance(size, Sequence) else (size, size)
-        image = torch.zeros(1, config.num_channels, height, width)
-        return Loaded(_Tensors(module, "pixel_values"), (image,), name)
+        return Loaded(_Tensors(module, "pixel_values"), (_image(config),), name)
+    if _towers(module):
+        words = torch.zeros(1, tokens, int(config.text_config.hidden_size))
+        return Loaded(_Tokens(module, tokens), (_image(config.vision_config), words), name)
     if module.main_input_name != "input_ids":
         raise ModelError(
             f"a model of {module.main_input_name}", where=name, why="only images and text are supported"
@@ -135,7 +136,17 @@ def wrapped(module: nn.Module, name: str, *, tokens: int) -> Loaded:
     return Loaded(_Tokens(module, tokens), (text,), name)
 
 
-_RESULTS = ("logits", "text_embeds", "image_embeds", "last_hidden_state")
+def _towers(module: nn.Module) -> bool:
+    return hasattr(module, "text_model") and hasattr(module, "vision_model")
+
+
+def _image(config: Any) -> Tensor:
+    size = config.image_size
+    height, width = size if isinstance(size, Sequence) else (size, size)
+    return torch.zeros(1, config.num_channels, height, width)
+
+
+_RESULTS = ("logits_per_image", "logits", "text_embeds", "image_embeds", "last_hidden_state")
 
 
 class _Tensors(nn.Module):
@@ -155,22 +166,25 @@ class _Tensors(nn.Module):
 
 
 class _Tokens(_Tensors):
-    """A text model that takes no embeddings: what its table returns is exchanged for them.
+    """A text model that takes no embeddings: what its table returns is exchanged for the last argument.
 
-    The tokens that it then sees are public and only say where the text ends: at the last position.
+    A model of two towers takes an image first. The tokens that it then sees are public and only say where the text ends: at the last position.
     """
 
     def __init__(self, model: nn.Module, tokens: int) -> None:
         super().__init__(model)
+        text: Any = model.text_model if _towers(model) else model
+        self._table = [text.get_input_embeddings()]  # a list: it is registered where it stands
         ids = torch.zeros(1, tokens, dtype=torch.long)
-        ids[0, -1] = model.config.eos_token_id  # type: ignore[union-attr,assignment]
+        ids[0, -1] = text.config.eos_token_id
+        self._ids: Tensor
         self.register_buffer("_ids", ids)
 
     def forward(self, *values: Tensor) -> Tensor:
-        table = self.model.get_input_embeddings()  # type: ignore[operator]
-        handle = table.register_forward_hook(lambda *_: values[0])
+        *images, text = values
+        handle = self._table[0].register_forward_hook(lambda *_: text)
         try:
-            return self._result(input_ids=self._ids)  # type: ignore[arg-type]
+            return self._result(input_ids=self._ids, **dict(zip(("pixel_values",), images, strict=False)))
         finally:
             handle.remove()
 

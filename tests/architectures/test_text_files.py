@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from architectures import zoo
 from click.testing import CliRunner
 
 from cipherformer.capture import pretrained
@@ -55,3 +56,9 @@ def test_the_command_takes_a_text(folder: Path, tmp_path: Path):
     assert done.exit_code == 0, done.output
     perplexity = json.loads(out.read_text())["perplexity"]
     assert perplexity["emulated"] == pytest.approx(perplexity["float"], rel=1e-2)
+
+
+def test_tokens_for_several_inputs_are_refused():
+    loaded = pretrained.wrapped(zoo.model("t5"), "t5", tokens=4)
+    with pytest.raises(DataError, match="several inputs"):
+        pretrained.embedded(loaded, np.zeros((1, 4), dtype=np.int64))

@@ -168,7 +168,8 @@ class _Tensors(nn.Module):
 class _Tokens(_Tensors):
     """A text model that takes no embeddings: what its table returns is exchanged for the last argument.
 
-    A model of two towers takes an image first. The tokens that it then sees are public and only say where the text ends: at the last position.
+    A model of two towers takes an image first. The tokens that it then sees are public and only say where the
+    text ends: at the last position.
     """
 
     def __init__(self, model: nn.Module, tokens: int) -> None:
@@ -198,6 +199,9 @@ def embedded(loaded: Loaded, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
     model = loaded.module.model if isinstance(loaded.module, _Tensors) else None
     if model is None or model.main_input_name != "input_ids":
         raise DataError("tokens for a model that does not take text", where=loaded.name)
+    if len(loaded.example_inputs) > 1:
+        fix = "give an array of embedded values for each input in a .npz file"
+        raise DataError("tokens for a model of several inputs", where=loaded.name, fix=fix)
     table = model.get_input_embeddings().weight
     if tokens.min() < 0 or tokens.max() >= len(table):
         raise DataError(f"a token outside the vocabulary of {len(table)}", where=loaded.name)

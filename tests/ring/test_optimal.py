@@ -284,3 +284,15 @@ def test_functions_as_sums_of_waves_are_placed_too(name: str):
                 assert placement.frac_bits[node.inputs[0]] <= 16
         got = fixed.run(placement, data[0]).values[placement.graph.outputs[0]]
         np.testing.assert_allclose(got, wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("policy", ["every", "hoisted", "optimal"])
+def test_the_masked_profile_is_near_what_the_two_party_engine_declares(policy: str):
+    from cipherformer.backends.mpc2.build import build
+    from cipherformer.backends.mpc2.protocols import cost as declared
+
+    built = build(attention_graph(8, 8, 2), samples((1, 8, 3)), policy=policy)
+    wanted, found = declared(built.compiled.program), cost(built.placement, protocol("masked"))
+    assert found.rounds == pytest.approx(wanted.rounds, rel=0.15)
+    assert found.online_bytes == pytest.approx(wanted.server_bytes, rel=0.15)
+    assert found.offline_bytes == pytest.approx(wanted.dealt_bytes, rel=0.4)

@@ -68,7 +68,7 @@ def test_a_stream_names_what_is_wrong():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("kind", ["Llama", "Gemma2"])
+@pytest.mark.parametrize("kind", ["Llama", "Gemma2", "GPT2"])
 def test_a_folder_streams_as_the_whole_model(kind: str, tmp_path: Path):
     torch = pytest.importorskip("torch")
     import transformers
@@ -76,8 +76,11 @@ def test_a_folder_streams_as_the_whole_model(kind: str, tmp_path: Path):
     from cipherformer.capture.streamed import streamed
 
     torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(**SHAPE, attn_implementation="eager", pad_token_id=None)
-    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    shape = {"n_embd": 16, "n_layer": 3, "n_head": 4, "vocab_size": 40} if kind == "GPT2" else SHAPE
+    config = getattr(transformers, f"{kind}Config")(**shape, attn_implementation="eager", pad_token_id=None)
+    model = getattr(transformers, f"{kind}{'LMHeadModel' if kind == 'GPT2' else 'ForCausalLM'}")(
+        config
+    ).eval()
     model.save_pretrained(tmp_path)
     tokens = np.random.default_rng(1).integers(0, 40, size=6)
     with torch.no_grad():
@@ -111,8 +114,9 @@ def test_models_that_cannot_be_streamed_are_refused(tmp_path: Path):
     transformers = pytest.importorskip("transformers")
     from cipherformer.capture.streamed import from_config, streamed
 
-    with pytest.raises(ModelError, match="gpt2 cannot be streamed"):
-        from_config(transformers.GPT2Config(n_layer=1), "gpt2", tokens=4)
+    config = transformers.OPTConfig(num_hidden_layers=1, hidden_size=16, num_attention_heads=4, ffn_dim=8)
+    with pytest.raises(ModelError, match="opt cannot be streamed"):
+        from_config(config, "opt", tokens=4)
     with pytest.raises(ModelError, match="configuration"):
         streamed(tmp_path, tokens=4)
 

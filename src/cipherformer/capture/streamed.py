@@ -22,8 +22,14 @@ from cipherformer.capture.export import capture
 from cipherformer.errors import DataError, ModelError
 from cipherformer.graph import Graph
 
+_PATHS = ("layers", "h")
 _NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
+_HEADS = ("lm_head", "embed_out")
 _FEW_WORDS = 8
+
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+"""Of a block, besides the activations."""
 
 
 class Weights:
@@ -71,12 +77,12 @@ class Weights:
 class _Block(nn.Module):
     """A block as a function of activations alone."""
 
-    def __init__(self, block: nn.Module, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, block: nn.Module, arguments: Arguments) -> None:
         super().__init__()
-        self.block, self._arguments = block, dict(arguments)
+        self.block, (self._args, self._kwargs) = block, arguments
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.block(x, **self._arguments)
+        out = self.block(x, *self._args, **self._kwargs)
         result: Tensor = out if isinstance(out, Tensor) else out[0]
         return result
 
@@ -102,12 +108,20 @@ class Streamed:
         weights: of a folder, or random.
         tokens: length of the text.
         name: for messages.
+        path: of the list of blocks, found by itself.
+
+    Raises:
+        ModelError: the blocks are not where they are looked for.
     """
 
     config: Any
     weights: Weights
     tokens: int
     name: str
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        self.path = self.path or self._path
 
     @property
     def layers(self) -> int:
@@ -117,14 +131,14 @@ class Streamed:
     def blocks(self, limit: int | None = None) -> Iterator[Graph]:
         """Graphs of the blocks, then of norm and head; the first `limit` blocks alone if it is given."""
         shape = torch.zeros(1, self.tokens, int(self.config.hidden_size))
-        made: dict[str, tuple[nn.Module, Mapping[str, Any]]] = {}
+        made: dict[str, tuple[nn.Module, Arguments]] = {}
         for index in range(self.layers if limit is None else min(limit, self.layers)):
             kind = self._kind(index)
             if kind not in made:
                 made.clear()
                 made[kind] = self._one_block(index)
             block, arguments = made[kind]
-            self.weights.fill(block, f"{self._path}.{index}", self._spread)
+            self.weights.fill(block, f"{self.path}.{index}", self._spread)
             yield capture(_Block(block, arguments), (shape,), name=f"{self.name}.{index}")
         made.clear()
         if limit is None or limit >= self.layers:
@@ -135,23 +149,51 @@ class Streamed:
 
         The client computes it: rows of the public table, scales and positions.
         """
+        model = self._small(0)
         if tokens is not None and self.weights.names:
             if tokens.min() < 0 or tokens.max() >= self.config.vocab_size:
                 raise DataError(f"a token outside the vocabulary of {self.config.vocab_size}")
-            name = next(n for n in self.weights.names if "embed_tokens" in n or n.endswith("wte.weight"))
-            table = self._small(0).get_input_embeddings()  # type: ignore[operator]  # it may scale
+            name, table = self._table(model)  # it may scale what it looks up
+            self._fill_rest(model, table)
             table.weight = nn.Parameter(self.weights.tensor(name)[torch.from_numpy(tokens)].float())
             with torch.no_grad():
                 rows = table(torch.arange(len(tokens))[None])
         else:
             generator = torch.Generator().manual_seed(seed)
             rows = torch.randn(1, self.tokens, int(self.config.hidden_size), generator=generator)
-        seen: NDArray[np.float64] = self._observed(self._small(0), rows)[0].double().numpy()
+        seen: NDArray[np.float64] = self._observed(model, rows)[0].double().numpy()
         return seen
 
     # --- parts ---
 
-    _path = "layers"
+    @property
+    def _path(self) -> str:
+        """Where the blocks are."""
+        with torch.device("meta"):
+            model = self._small(0)
+        path = next((p for p in _PATHS if isinstance(getattr(model, p, None), nn.ModuleList)), None)
+        if path is None:
+            raise ModelError(
+                f"a {self.config.model_type} cannot be streamed",
+                where=self.name,
+                why=f"its blocks are not a list called {' or '.join(_PATHS)}",
+                fix="emulate it whole, without --stream",
+            )
+        return path
+
+    def _fill_rest(self, model: nn.Module, table: nn.Module) -> None:
+        """What stands in front of the blocks besides the table: positions, a norm."""
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if not name.startswith(self.path + ".") and parameter is not table.weight:
+                    parameter.copy_(self.weights.tensor(name))
+
+    @staticmethod
+    def _table(model: nn.Module) -> tuple[str, nn.Module]:
+        """The embedding table and the name of its tensor."""
+        table: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+        name = next(n for n, part in model.named_modules() if part is table)
+        return f"{name}.weight", table
 
     @property
     def _spread(self) -> float:
@@ -172,25 +214,25 @@ class Streamed:
         config._attn_implementation = "eager"
         return AutoModel.from_config(config).eval()
 
-    def _observed(self, model: nn.Module, rows: Tensor) -> tuple[Tensor, Mapping[str, Any]]:
+    def _observed(self, model: nn.Module, rows: Tensor) -> tuple[Tensor, Arguments]:
         """The first block's activations and its other arguments, when the model sees these rows."""
-        seen: list[tuple[Tensor, Mapping[str, Any]]] = []
+        seen: list[tuple[Tensor, Arguments]] = []
 
         def record(_: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
             hidden = args[0] if args else kwargs["hidden_states"]
-            seen.append((hidden, {k: v for k, v in kwargs.items() if k != "hidden_states"}))
+            seen.append((hidden, (args[1:], {k: v for k, v in kwargs.items() if k != "hidden_states"})))
 
-        block = getattr(model, self._path)[0]
+        block = getattr(model, self.path)[0]
         handle = block.register_forward_pre_hook(record, with_kwargs=True)
         with torch.no_grad():
             model(inputs_embeds=rows)
         handle.remove()
         return seen[0]
 
-    def _one_block(self, index: int) -> tuple[nn.Module, Mapping[str, Any]]:
+    def _one_block(self, index: int) -> tuple[nn.Module, Arguments]:
         model = self._small(index)
         rows = torch.zeros(1, self.tokens, int(self.config.hidden_size))
-        return getattr(model, self._path)[0], self._observed(model, rows)[1]
+        return getattr(model, self.path)[0], self._observed(model, rows)[1]
 
     def _tail(self) -> nn.Module:
         model = self._small(0)
@@ -201,12 +243,12 @@ class Streamed:
         head = nn.Linear(int(self.config.hidden_size), int(self.config.vocab_size), bias=False)
         self.weights.fill(norm, name, self._spread)
         names = self.weights.names
-        tied = names and not any(n.endswith("lm_head.weight") for n in names)
-        if tied:
-            table = next(n for n in names if "embed_tokens" in n)
-            head.weight = nn.Parameter(self.weights.tensor(table).float(), requires_grad=False)
+        own = next((h for h in _HEADS if any(n.endswith(f"{h}.weight") for n in names)), None)
+        if own is None and names:  # tied to the table
+            weight = self.weights.tensor(self._table(model)[0]).float()
+            head.weight = nn.Parameter(weight, requires_grad=False)
         else:
-            self.weights.fill(head, "lm_head", self._spread)
+            self.weights.fill(head, own or _HEADS[0], self._spread)
         return _Tail(norm, head, getattr(self.config, "final_logit_softcapping", None)).eval()
 
 
@@ -219,7 +261,7 @@ def streamed(folder: Path, *, tokens: int, seed: int = 0) -> Streamed:
         seed: of random weights.
 
     Raises:
-        ModelError: no configuration, or a model whose blocks are not at `layers`.
+        ModelError: no configuration, or a model whose blocks are not where they are looked for.
     """
     from transformers import AutoConfig
 
@@ -237,16 +279,6 @@ def from_config(config: Any, name: str, *, tokens: int, weights: Weights | None 
     """A configuration's model with random weights, or those given.
 
     Raises:
-        ModelError: a model whose blocks are not at `layers`.
+        ModelError: a model whose blocks are not where they are looked for.
     """
-    made = Streamed(config, weights or Weights(None, 0), tokens, name)
-    with torch.device("meta"):
-        blocks = getattr(made._small(0), made._path, None)
-    if not isinstance(blocks, nn.ModuleList):
-        raise ModelError(
-            f"a {config.model_type} cannot be streamed",
-            where=name,
-            why="its blocks are not a list called layers",
-            fix="emulate it whole, without --stream",
-        )
-    return made
+    return Streamed(config, weights or Weights(None, 0), tokens, name)

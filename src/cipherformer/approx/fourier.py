@@ -9,7 +9,7 @@ The integer cosines are made with integer operations only, so that every machine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, log2
@@ -29,6 +29,7 @@ PUBLIC_BITS, SECRET_BITS = 15, 16
 RESULT_BITS = PUBLIC_BITS + SECRET_BITS
 """Fraction bits of factors of what is public, of those of the mask, and of sums of their products."""
 
+_COEFFICIENT_BITS = 16
 _RIDGE = 1e-11
 _POINTS = 1500
 
@@ -113,6 +114,15 @@ def integer_cosines(log_size: int) -> Integers:
     return out
 
 
+@cache
+def public_cosines(log_size: int) -> Integers:
+    """`integer_cosines` rounded to `PUBLIC_BITS`."""
+    drop = TABLE_BITS - PUBLIC_BITS
+    out = np.asarray((integer_cosines(log_size) + (1 << (drop - 1))) >> drop)
+    out.setflags(write=False)
+    return out
+
+
 def _series(square: Integers, divisors: tuple[int, ...]) -> Integers:
     """sum_j x^(2j) / divisors[j] by Horner's rule, 30 fraction bits."""
     out = np.zeros_like(square)
@@ -138,33 +148,28 @@ class IntegerWaves:
         """Bits of x that matter."""
         return self.waves.log_period + self.frac_bits
 
-    def factors(self, masked: NDArray[np.uint64]) -> Integers:
-        """[2K, ...]: cos and sin of k x^, rounded to `PUBLIC_BITS`; half of them where there are no sines."""
-        drop = TABLE_BITS - PUBLIC_BITS
-        return (self._waves(masked) + (1 << (drop - 1))) >> drop
+    def factors(self, masked: NDArray[np.uint64]) -> Iterator[Integers]:
+        """cos and sin of k x^ in turn for each k, rounded to `PUBLIC_BITS`."""
+        return self._waves(masked, public_cosines(self.log_size))
 
-    def _waves(self, value: NDArray[np.uint64]) -> Integers:
-        table, size = integer_cosines(self.log_size), 1 << self.log_size
+    def _waves(self, value: NDArray[np.uint64], table: Integers) -> Iterator[Integers]:
+        size = 1 << self.log_size
         position = (value & np.uint64(size - 1)).astype(np.int64)
-        quarter = size // 4
-        out = np.empty((2 * len(self.waves.cosines), *value.shape), dtype=np.int64)
-        for k in range(len(self.waves.cosines)):
-            at = position * (k + 1)
-            np.take(table, at & (size - 1), out=out[2 * k])
-            np.take(table, (at - quarter) & (size - 1), out=out[2 * k + 1])
-        return out
+        for k in range(1, len(self.waves.cosines) + 1):
+            at = position * k
+            yield table[at & (size - 1)]
+            yield table[(at - size // 4) & (size - 1)]
 
     def secrets(self, mask: NDArray[np.uint64]) -> Integers:
         """[2K, ...]: a_k cos(k r) - b_k sin(k r) and a_k sin(k r) + b_k cos(k r), in turn for each k."""
-        found = self._waves(mask)
-        scale = 1 << 16
-        out = np.empty_like(found)
-        drop = TABLE_BITS + 16 - SECRET_BITS
+        found = self._waves(mask, integer_cosines(self.log_size))
+        out = np.empty((2 * len(self.waves.cosines), *mask.shape), dtype=np.int64)
+        drop = TABLE_BITS + _COEFFICIENT_BITS - SECRET_BITS
         half = 1 << (drop - 1)
         sines = self.waves.sines or (0.0,) * len(self.waves.cosines)
         for k, (a, b) in enumerate(zip(self.waves.cosines, sines, strict=True)):
-            u, v = round(a * scale), round(b * scale)
-            cosine, sine = found[2 * k], found[2 * k + 1]
+            u, v = (round(c * 2.0**_COEFFICIENT_BITS) for c in (a, b))
+            cosine, sine = next(found), next(found)
             out[2 * k] = (u * cosine - v * sine + half) >> drop
             out[2 * k + 1] = (u * sine + v * cosine + half) >> drop
         return out
@@ -177,7 +182,10 @@ class IntegerWaves:
     def evaluate(self, value: Integers, mask: NDArray[np.uint64]) -> Integers:
         """The integers that a protocol with this mask computes."""
         masked = value.astype(np.uint64) + mask
-        return np.asarray((self.factors(masked) * self.secrets(mask)).sum(axis=0) + self.constant)
+        out = np.full(value.shape, self.constant, dtype=np.int64)
+        for factor, secret in zip(self.factors(masked), self.secrets(mask), strict=True):
+            out += factor * secret
+        return out
 
 
 def integer_waves(attrs: Mapping[str, Any], frac_bits: int) -> IntegerWaves:

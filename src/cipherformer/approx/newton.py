@@ -35,8 +35,15 @@ class NewtonPlan:
     error: float
 
 
-def plan(low: float, high: float, error: float, *, power: float) -> NewtonPlan:
+def plan(low: float, high: float, error: float, *, power: float, growth: float = GROWTH) -> NewtonPlan:
     """The plan for x^power on [low, high], power -1 or -1/2.
+
+    Args:
+        low: left end.
+        high: right end.
+        error: largest relative error.
+        power: of x.
+        growth: right end of a bucket over its left end.
 
     Raises:
         LimitError: an interval that is not positive, or too wide.
@@ -47,14 +54,14 @@ def plan(low: float, high: float, error: float, *, power: float) -> NewtonPlan:
             why=f"it lies in [{low:.4g}, {high:.4g}]",
             fix="add a positive epsilon to it",
         )
-    count = max(1, ceil(log(high / low) / log(GROWTH)))
+    count = max(1, ceil(log(high / low) / log(growth)))
     if count > _MOST_BUCKETS:
         raise LimitError(
             f"a divisor lies in [{low:.4g}, {high:.4g}]",
             why=f"{count} starting points would be needed, {_MOST_BUCKETS} are the limit",
             fix="use a larger epsilon",
         )
-    edges = [low * GROWTH**i for i in range(count + 1)]
+    edges = [low * growth**i for i in range(count + 1)]
     starts = []
     for a, b in pairwise(edges):
         left, right = a**power, b**power

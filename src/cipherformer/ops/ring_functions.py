@@ -26,7 +26,7 @@ RING_BUDGET = ErrorBudget(activation=2.0**-12, max_degree=6, reciprocal=2.0**-13
 PRECISION = 13
 """Significant bits that the reciprocals' operands and results keep at least."""
 
-_SLACK = 2.0
+SLACK = 2.0
 
 
 def interval(build: Builder, name: str) -> tuple[float, float]:
@@ -111,7 +111,7 @@ def _prepared(
     low, high = interval(build, x)
     if low <= 0.0:
         newton.plan(low, high, budget.reciprocal, power=power)
-    plan = newton.plan(low / _SLACK, high * _SLACK, budget.reciprocal, power=power)
+    plan = newton.plan(low / SLACK, high * SLACK, budget.reciprocal, power=power)
     bits = max(0, PRECISION - int(np.floor(log2(low))))
     operand = build.emit("keep", x, frac_bits=bits)
     start = build.emit(
@@ -122,7 +122,7 @@ def _prepared(
 
 def result_bits(high: float, power: float) -> int:
     """Fraction bits that leave `PRECISION` significant ones in high^power."""
-    return max(0, PRECISION + ceil(-power * log2(high * _SLACK)))
+    return max(0, PRECISION + ceil(-power * log2(high * SLACK)))
 
 
 def reciprocal(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:

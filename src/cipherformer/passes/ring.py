@@ -168,7 +168,8 @@ def _expanded(build: GraphBuilder, node: Node, inputs: list[str], target: str) -
         return lowering.emit(build, inputs, node.attrs, functions.RING_BUDGET)
     match node.op:
         case "reciprocal":
-            emit = SETS.get(target.removeprefix("ring."), {}).get("reciprocal", functions.reciprocal)
+            sets = {**SETS, ring_masked.SET: {"reciprocal": ring_masked.reciprocal}}
+            emit = sets.get(target.removeprefix("ring."), {}).get("reciprocal", functions.reciprocal)
             return emit(build, inputs, node.attrs, functions.RING_BUDGET)
         case "largest":
             return functions.largest(build, inputs, node.attrs, functions.RING_BUDGET)

@@ -133,7 +133,9 @@ class _Compiler:
         for node in reversed(self.graph.nodes):
             wanted = 0
             if node.op == "trunc":
-                wanted = min(WORD, out[node.name] + integer(node.attrs, "bits"))
+                wanted = out[node.name] + integer(node.attrs, "bits")
+                if wanted > WORD:  # extended behind it in any case: then from the narrowest ring
+                    wanted = self._least(node) + integer(node.attrs, "bits")
             elif node.op in (*_SUMS, *_MOVES, *PRODUCTS):
                 wanted = out[node.name]
             elif node.op == "fourier":
@@ -175,8 +177,7 @@ class _Compiler:
         if node.op == "input":
             self._step(node, "input", [], width, magnitude=magnitude(node))
         elif node.op == "trunc":
-            wire = self._wire(node.inputs[0], min(WORD, width + integer(node.attrs, "bits")))
-            self._step(node, "trunc", [wire], self.steps[wire].width - integer(node.attrs, "bits"))
+            self._truncate(node, width)
         elif node.op in PRODUCTS:
             self._product(node, width)
         elif node.op == "select":
@@ -185,6 +186,12 @@ class _Compiler:
             self._fourier(node)
         else:
             self._linear(node, width)
+
+    def _truncate(self, node: Node, width: int) -> None:
+        """In the ring that the operand has: what is extended at all is extended behind the truncation."""
+        name, bits = node.inputs[0], integer(node.attrs, "bits")
+        wire = self.wider.get(name, name) if self.steps[name].width < width + bits else name
+        self._step(node, "trunc", [wire], self.steps[wire].width - bits)
 
     def _operand(self, name: str, width: int) -> str:
         return self._weight(name) if name in self.graph.constants else self._wire(name, width)

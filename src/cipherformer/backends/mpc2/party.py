@@ -71,6 +71,8 @@ class Party:
 
     def set_up(self, link: Link) -> None:
         """Opens the weights' masked values, once for each model and pair of seeds."""
+        for step in self.program.steps:
+            PROTOCOLS[step.op].warm(step)
         state = self._state(MODEL, {})
         self._round(state, SETUP_ROUND, list(self.program.of("weight")), link, Usage())
         self._model = dict(state.known)

@@ -111,6 +111,10 @@ class Protocol(ABC):
         """What the dealer sends to the server and the client draws."""
         return ()
 
+    def warm(self, step: Step) -> None:
+        """What a party can do once for all queries."""
+        return
+
     @abstractmethod
     def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
         """The arrays behind `dealt`, not yet shared, and the mask of the result."""

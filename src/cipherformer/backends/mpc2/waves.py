@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cipherformer.approx.fourier import IntegerWaves, integer_waves
+from cipherformer.approx.fourier import IntegerWaves, integer_waves, public_cosines
 from cipherformer.backends.mpc2.program import Program, Slot, Step
 from cipherformer.backends.mpc2.protocol import DealerState, Held, Masks, PartyState, Protocol, whole
 from cipherformer.backends.mpc2.ring import U64, Ring
@@ -27,6 +27,10 @@ class Fourier(Protocol):
 
     def dealt(self, step: Step, program: Program) -> tuple[Slot, ...]:
         return (Slot((2 * len(step.attrs["cosines"]), *step.shape), step.width),)
+
+    def warm(self, step: Step) -> None:
+        """Makes the table of public factors."""
+        public_cosines(_function(step).log_size)
 
     def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
         (x,) = state.inputs(step)

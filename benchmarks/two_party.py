@@ -1,0 +1,146 @@
+"""What two-party inference costs, dealer, server and client as processes on this machine, one thread each.
+
+`python -m benchmarks.two_party [--case CASE ...] [--layers N] [--json FILE]`. The cases `bert-base-128` and
+`bert-base-128-2quad` run N encoder layers (768 wide, 12 heads, 3072 inner, 128 tokens, random weights and
+inputs) and multiply by 12 / N; records say so. `matmul` is the integer product of 128 x 768 by 768 x 3072, in
+the process of the benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from cipherformer import __version__
+from cipherformer import _native as native
+from cipherformer.backends import exact
+from cipherformer.backends.mpc2.build import build
+from cipherformer.backends.mpc2.protocols import cost
+from cipherformer.graph import Graph
+from cipherformer.graph.rewrite import GraphBuilder
+from cipherformer.report.machine import machine, today
+from cipherformer.report.schema import BenchmarkRecord
+from cipherformer.serve.two_party.local import run_locally
+
+WIDTH, HEADS, INNER, TOKENS, LAYERS = 768, 12, 3072, 128, 12
+CASES = ("bert-base-128", "bert-base-128-2quad", "matmul")
+REPEATS = 9
+UNITS = {"seconds": "s", "bytes": "B", "rounds": "1", "error": "1", "rate": "1/s"}
+
+
+def encoder(
+    layers: int, tokens: int, width: int, heads: int, inner: int, *, two_quad: bool, seed: int = 0
+) -> Graph:
+    """BERT's encoder: softmax or 2Quad attention, GELU, LayerNorm after each residual sum."""
+    rng = np.random.default_rng(seed)
+    g = GraphBuilder("encoder")
+    x = g.input("x", (1, tokens, width))
+    size = width // heads
+
+    def linear(value: str, outputs: int, inputs: int) -> str:
+        return g.emit("linear", value, g.constant(rng.normal(size=(outputs, inputs)) / np.sqrt(inputs)),
+                      g.constant(rng.normal(size=outputs) * 0.02))  # fmt: skip
+
+    def split(value: str) -> str:
+        return g.emit("permute", g.emit("reshape", value, shape=(1, tokens, heads, size)), dims=(0, 2, 1, 3))
+
+    def norm(value: str) -> str:
+        gamma, beta = rng.normal(1.0, 0.1, size=width), rng.normal(0.0, 0.1, size=width)
+        return g.emit("layer_norm", value, g.constant(gamma), g.constant(beta), axes=(2,), epsilon=1e-12)
+
+    for layer in range(layers):
+        g.origin = f"layer.{layer}.attention"
+        q, k, v = (split(linear(x, width, width)) for _ in range(3))
+        q = g.emit("mul", q, g.constant(size**-0.5))
+        scores = g.emit("matmul", q, g.emit("permute", k, dims=(0, 1, 3, 2)))
+        weights = (
+            g.emit("two_quad", scores, offset=5.0, dim=3) if two_quad else g.emit("softmax", scores, dim=3)
+        )
+        mixed = g.emit("permute", g.emit("matmul", weights, v), dims=(0, 2, 1, 3))
+        x = norm(g.emit("add", x, linear(g.emit("reshape", mixed, shape=(1, tokens, width)), width, width)))
+        g.origin = f"layer.{layer}.feed_forward"
+        inside = g.emit("gelu", linear(x, inner, width), approximate="none")
+        x = norm(g.emit("add", x, linear(inside, width, inner)))
+    return g.finish(x)
+
+
+def encoder_metrics(layers: int, *, two_quad: bool) -> dict[str, float]:
+    """The encoder's cost, extrapolated to `LAYERS` layers, from three processes."""
+    graph = encoder(layers, TOKENS, WIDTH, HEADS, INNER, two_quad=two_quad)
+    rng = np.random.default_rng(1)
+    samples = [{"x": rng.normal(size=(1, TOKENS, WIDTH))} for _ in range(2)]
+    built = build(graph, samples)
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_locally(built.compiled, samples[0], Path(folder), silence_s=60.0)
+    wanted = exact.run(graph, samples[0])[graph.outputs[0]]
+    reports, factor = run.reports, LAYERS / layers
+    sent = max(reports[role]["online_bytes"][0] for role in ("server", "client"))
+    return {
+        "online_seconds": reports["client"]["online_s"][0] * factor,
+        "online_bytes_per_party": sent * factor,
+        "rounds": (cost(built.compiled.program).rounds - 2) * factor + 2,
+        "offline_seconds": reports["server"]["offline_s"][0] * factor,
+        "offline_bytes": reports["dealer"]["dealt_bytes"][0] * factor,
+        "setup_bytes": reports["server"]["setup_bytes"] * factor,
+        "largest_error": float(np.max(np.abs(run.outputs[0] - wanted))),
+    }
+
+
+def matmul_metrics() -> dict[str, float]:
+    """Multiplications a second of the integer product."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 2**64, size=s, dtype=np.uint64) for s in ((TOKENS, WIDTH), (INNER, WIDTH)))
+    times = []
+    for _ in range(REPEATS):
+        start = perf_counter()
+        native.ring_matmul(a, b.T)
+        times.append(perf_counter() - start)
+    return {"seconds": float(np.median(times)), "multiplications_rate": TOKENS * WIDTH * INNER / min(times)}
+
+
+def records(cases: list[str], layers: int) -> Iterator[BenchmarkRecord]:
+    """Everything measured, case by case."""
+    for case in cases:
+        if case == "matmul":
+            metrics, parameters = matmul_metrics(), {"shape": [TOKENS, WIDTH, INNER]}
+        else:
+            metrics = encoder_metrics(layers, two_quad=case.endswith("2quad"))
+            parameters = {"layers_measured": layers, "extrapolated_to_layers": LAYERS, "processes": 3}
+        for metric, value in metrics.items():
+            unit = next((unit for word, unit in UNITS.items() if word in metric), "1")
+            yield _record(case, metric, value, unit, parameters)
+
+
+def _record(case: str, metric: str, value: float, unit: str, parameters: dict[str, Any]) -> BenchmarkRecord:
+    return BenchmarkRecord(
+        suite="two_party", case=case, subject="cipherformer", version=__version__, metric=metric, value=value,
+        unit=unit, threads=1, parameters=parameters, machine=machine(), date=today(),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--case", action="append", choices=CASES, help="default: all")
+    parser.add_argument("--layers", type=int, choices=range(1, LAYERS + 1), default=1, help="that are run")
+    parser.add_argument("--json", type=Path, help="write the records to a file")
+    options = parser.parse_args()
+    found = []
+    for record in records(options.case or list(CASES), options.layers):
+        print(f"{record.case:22} {record.metric:24} {record.value:14.6g} {record.unit}", flush=True)
+        found.append(asdict(record))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -217,6 +217,7 @@ CASES: Mapping[str, Callable[[Rng], Case]] = {
     "narrow": _unary(width=32),
     "keep": _unary(frac_bits=20),
     "select": _select,
+    "fourier": _unary(log_period=4, constant=0.5, cosines=(1.0, -0.25), sines=(0.5, 2.0)),
     "largest": _largest,
     "erf": _unary(),
     "inverse_sqrt": _positive,

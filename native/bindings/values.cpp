@@ -8,11 +8,14 @@ namespace {
 
 using Complex = std::complex<double>;
 
+Keep kept(bool compact) { return compact ? Keep::coefficients : Keep::residues; }
+
 template <typename T>
-Plaintext encode_array(const PyContext& self, Array<T, 1> values, std::size_t level, double scale, bool extended) {
+Plaintext encode_array(const PyContext& self, Array<T, 1> values, std::size_t level, double scale, bool extended,
+                       bool compact) {
     const std::span<const T> view(values.data(), values.size());
     const nb::gil_scoped_release released;
-    return encode(self.native, view, level, scale, extended);
+    return encode(self.native, view, level, scale, extended, kept(compact));
 }
 
 nb::ndarray<nb::numpy, Complex, nb::ndim<1>> decode_array(const PyContext& self, const Plaintext& plaintext) {
@@ -30,15 +33,14 @@ nb::ndarray<nb::numpy, Complex, nb::ndim<1>> decode_array(const PyContext& self,
 
 template <typename T>
 LinearTransform make_transform(const PyContext& self, const std::vector<std::int64_t>& rotations, Array<T, 2> diagonals,
-                               std::size_t level, double scale, std::size_t baby_step) {
+                               std::size_t level, double scale, std::size_t baby_step, bool compact) {
     if (diagonals.shape(0) != rotations.size())
         refuse("linear transform",
                std::to_string(diagonals.shape(0)) + " diagonals for " + std::to_string(rotations.size()) + " rotations",
                "give one row of values per rotation");
     const std::span<const T> view(diagonals.data(), diagonals.size());
     const nb::gil_scoped_release released;
-    const std::vector<Complex> values(view.begin(), view.end());
-    return LinearTransform::create(self.native, rotations, values, level, scale, baby_step);
+    return LinearTransform::create(self.native, rotations, view, level, scale, baby_step, kept(compact));
 }
 
 Ciphertext deep_copy(const Ciphertext& a) {
@@ -54,13 +56,15 @@ Ciphertext deep_copy(const Ciphertext& a) {
 void extend_context(nb::module_& module) {
     auto context = nb::borrow<nb::class_<PyContext>>(module.attr("Context"));
     context
-        .def("encode", &encode_array<double>, "values"_a.noconvert(), "level"_a, "scale"_a, "extended"_a = false)
-        .def("encode", &encode_array<Complex>, "values"_a.noconvert(), "level"_a, "scale"_a, "extended"_a = false)
+        .def("encode", &encode_array<double>, "values"_a.noconvert(), "level"_a, "scale"_a, "extended"_a = false,
+             "compact"_a = false)
+        .def("encode", &encode_array<Complex>, "values"_a.noconvert(), "level"_a, "scale"_a, "extended"_a = false,
+             "compact"_a = false)
         .def("decode", &decode_array, "plaintext"_a)
         .def("linear_transform", &make_transform<double>, "rotations"_a, "diagonals"_a.noconvert(), "level"_a, "scale"_a,
-             "baby_step"_a)
+             "baby_step"_a, "compact"_a = false)
         .def("linear_transform", &make_transform<Complex>, "rotations"_a, "diagonals"_a.noconvert(), "level"_a,
-             "scale"_a, "baby_step"_a)
+             "scale"_a, "baby_step"_a, "compact"_a = false)
         .def(
             "ciphertext",
             [](const PyContext& self, nb::handle data) {
@@ -91,7 +95,7 @@ void bind_values(nb::module_& module) {
         .def_ro("scale", &Plaintext::scale)
         .def_ro("period", &Plaintext::period)
         .def_ro("extended", &Plaintext::extended)
-        .def_prop_ro("memory_bytes", [](const Plaintext& self) { return self.poly->bytes(); });
+        .def_prop_ro("memory_bytes", &Plaintext::memory_bytes);
 
     nb::class_<Ciphertext>(module, "Ciphertext")
         .def_ro("level", &Ciphertext::level)

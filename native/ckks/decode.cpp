@@ -65,7 +65,8 @@ std::vector<std::complex<double>> decode(const Plaintext& plaintext) {
     const std::size_t limbs = plaintext.level + 1;
     Poly work(context.pool(), limbs, width);
     context.parallel(limbs, [&](std::size_t i) {
-        std::memcpy(work.limb(i), plaintext.poly->limb(i), width * sizeof(u64));
+        const u64* values = plaintext.values(i, i, work.limb(i));
+        if (values != work.limb(i)) std::memcpy(work.limb(i), values, width * sizeof(u64));
         context.ntt(i).inverse_small(work.limb(i), log_s + 1);
     });
     const Composer composer(context, limbs);

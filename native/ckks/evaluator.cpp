@@ -124,10 +124,9 @@ Ciphertext Evaluator::add_or_sub_plain(const Ciphertext& a, const Plaintext& b, 
     out.result.parts.insert(out.result.parts.end(), a.parts.begin() + 1, a.parts.end());
     context_->parallel(level + 1, [&](std::size_t j) {
         const auto operation = subtract ? context_->kernels().sub : context_->kernels().add;
-        const Buffer scratch = context_->scratch(b.shift() == 0 ? 0 : context_->n());
+        Buffer scratch = context_->scratch(b.shift() == 0 && !b.compact() ? 0 : context_->n());
         u64* to = out.polys[0]->limb(j);
-        operation(to, a.parts[0]->limb(j), expanded_limb(b, j, const_cast<u64*>(scratch.data())), context_->n(),
-                  context_->modulus(j));
+        operation(to, a.parts[0]->limb(j), expanded_limb(b, j, scratch.data()), context_->n(), context_->modulus(j));
     });
     return out.result;
 }
@@ -159,7 +158,8 @@ Ciphertext Evaluator::mul_plain(const Ciphertext& a, const Plaintext& b) const {
     Draft out(context_, a.parts.size(), level, a.scale * b.scale);
     const unsigned shift = b.shift();
     context_->parallel(level + 1, [&](std::size_t j) {
-        const u64* values = b.poly->limb(j);
+        Buffer scratch = context_->scratch(b.compact() ? context_->n() : 0);
+        const u64* values = b.values(j, j, scratch.data());
         for (std::size_t part = 0; part < a.parts.size(); ++part) {
             const u64* from = a.parts[part]->limb(j);
             u64* to = out.polys[part]->limb(j);

@@ -1,6 +1,8 @@
 // Linear transforms with double hoisting (Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux 2021, algorithm 6): the baby
 // rotations share one decomposition and stay over QP, products with the diagonals are summed there, and the giant
 // rotations are summed over QP before the only final division by P.
+#include <array>
+
 #include "ckks/evaluator.hpp"
 #include "ckks/key_switch.hpp"
 #include "ckks/linear_transform.hpp"
@@ -9,6 +11,7 @@ namespace cipherformer {
 namespace {
 
 constexpr std::size_t kBlock = 1024;  // residues of each limb that the fused product handles at a time
+constexpr std::size_t kExpanded = 8;  // compact diagonals that are expanded side by side
 
 using Keys = std::vector<SwitchingKeyPtr>;  // null for a rotation by 0
 
@@ -18,7 +21,7 @@ class Products {
 public:
     Products(const Context& context, const LinearTransform& transform, const Ciphertext& a, std::size_t level, Keys keys)
         : context_(context), transform_(transform), a_(a), level_(level), keys_(std::move(keys)) {
-        for (const SwitchingKeyPtr& key : keys_) raised_ = raised_ || key != nullptr;
+        raised_ = transform.raised();
         const std::size_t limbs = raised_ ? context.qp_limbs(level) : level + 1;
         for (std::size_t g = 0; g < transform.groups.size(); ++g) {
             sums0_.push_back(context.poly(limbs));
@@ -40,9 +43,10 @@ private:
         Poly rotated(context_.pool(), 2 * babies + 2, context_.n());  // baby i: limbs 2i, 2i + 1; then scratch
         for (std::size_t i = 0; i < babies; ++i) rotate(*digits, j, i, rotated);
         // A block holds at least 8 stored values of a diagonal, so that every pointer stays aligned.
-        const unsigned shift = transform_.groups.front().terms.front().diagonal.shift();
-        const std::size_t size = std::min(std::max(kBlock, std::size_t{8} << shift), context_.n());
-        for (std::size_t start = 0; start < context_.n(); start += size) block(rotated, j, start, size);
+        const std::size_t size = std::min(std::max(kBlock, std::size_t{8} << transform_.shift()), context_.n());
+        if (transform_.compact()) return expanded(rotated, j, size);
+        for (std::size_t start = 0; start < context_.n(); start += size)
+            for (std::size_t g = 0; g < transform_.groups.size(); ++g) block(rotated, j, g, start, size);
     }
 
     // P times the rotation of (c0, c1) by baby step i at limb j over QP. Without rotation that is 0 at a special limb:
@@ -71,37 +75,76 @@ private:
         return raised_ ? rotated.limb(2 * baby + part) : a_.parts[part]->limb(j);
     }
 
-    // Every group's sums for residues start .. start + count of limb j, while the rotated pieces are in cache.
-    void block(const Poly& rotated, std::size_t j, std::size_t start, std::size_t count) {
-        const std::size_t index = context_.index(level_, j);
-        const std::size_t stored = j <= level_ ? j : j - level_ + transform_.level;  // limb of the diagonals
-        std::vector<const u64*> left0;
-        std::vector<const u64*> left1;
-        std::vector<const u64*> right;
-        for (std::size_t g = 0; g < transform_.groups.size(); ++g) {
-            left0.clear(), left1.clear(), right.clear();
-            unsigned shift = 0;
-            for (const LinearTransform::Term& term : transform_.groups[g].terms) {
-                shift = term.diagonal.shift();
-                if (j > level_ && keys_[term.baby] == nullptr) continue;
-                left0.push_back(factor(rotated, term.baby, 0, j) + start);
-                left1.push_back(factor(rotated, term.baby, 1, j) + start);
-                right.push_back(term.diagonal.poly->limb(stored) + (start >> shift));
-            }
-            sum(sums0_[g].limb(j) + start, left0, right, shift, count, index);
-            sum(sums1_[g].limb(j) + start, left1, right, shift, count, index);
+    struct Operands {
+        std::vector<const u64*> left0, left1, right;
+    };
+
+    // The terms of a group that count at limb j.
+    std::vector<const LinearTransform::Term*> terms_at(std::size_t group, std::size_t j) const {
+        std::vector<const LinearTransform::Term*> out;
+        for (const LinearTransform::Term& term : transform_.groups[group].terms)
+            if (j <= level_ || keys_[term.baby] != nullptr) out.push_back(&term);
+        return out;
+    }
+
+    // A group's sums for residues start .. start + count of limb j, while the rotated pieces are in cache.
+    void block(const Poly& rotated, std::size_t j, std::size_t group, std::size_t start, std::size_t count) {
+        Operands operands;
+        for (const LinearTransform::Term* term : terms_at(group, j)) {
+            operands.left0.push_back(factor(rotated, term->baby, 0, j) + start);
+            operands.left1.push_back(factor(rotated, term->baby, 1, j) + start);
+            operands.right.push_back(term->diagonal.poly->limb(stored(j)) + (start >> transform_.shift()));
+        }
+        sums(operands, j, group, start, count, false);
+    }
+
+    // All sums at limb j from compact diagonals, expanded a few at a time.
+    void expanded(const Poly& rotated, std::size_t j, std::size_t size) {
+        const unsigned shift = transform_.shift();
+        Poly values(context_.pool(), kExpanded, context_.n() >> shift);
+        for (std::size_t group = 0; group < transform_.groups.size(); ++group) {
+            const auto terms = terms_at(group, j);
+            std::size_t first = 0;
+            do {
+                const std::size_t end = std::min(first + kExpanded, terms.size());
+                std::array<const u64*, kExpanded> diagonals{};
+                for (std::size_t t = first; t < end; ++t)
+                    diagonals[t - first] =
+                        terms[t]->diagonal.values(stored(j), context_.index(level_, j), values.limb(t - first));
+                for (std::size_t start = 0; start < context_.n(); start += size) {
+                    Operands operands;
+                    for (std::size_t t = first; t < end; ++t) {
+                        operands.left0.push_back(factor(rotated, terms[t]->baby, 0, j) + start);
+                        operands.left1.push_back(factor(rotated, terms[t]->baby, 1, j) + start);
+                        operands.right.push_back(diagonals[t - first] + (start >> shift));
+                    }
+                    sums(operands, j, group, start, size, first != 0);
+                }
+                first = end;
+            } while (first < terms.size());
         }
     }
 
-    void sum(u64* out, const std::vector<const u64*>& left, const std::vector<const u64*>& right, unsigned shift,
-             std::size_t count, std::size_t index) const {
+    // The diagonals' limb for limb j of the product.
+    std::size_t stored(std::size_t j) const { return j <= level_ ? j : j - level_ + transform_.level; }
+
+    void sums(const Operands& operands, std::size_t j, std::size_t group, std::size_t start, std::size_t count,
+              bool accumulate) {
+        sum(sums0_[group].limb(j) + start, operands.left0, operands.right, count, j, accumulate);
+        sum(sums1_[group].limb(j) + start, operands.left1, operands.right, count, j, accumulate);
+    }
+
+    void sum(u64* out, const std::vector<const u64*>& left, const std::vector<const u64*>& right, std::size_t count,
+             std::size_t j, bool accumulate) const {
         const Kernels& k = context_.kernels();
+        const Modulus& q = context_.modulus(context_.index(level_, j));
+        const unsigned shift = transform_.shift();
         if (left.empty())
             std::fill_n(out, count, u64{0});
         else if (shift == 0)
-            k.dot(out, left.data(), right.data(), left.size(), false, count, context_.modulus(index));
+            k.dot(out, left.data(), right.data(), left.size(), accumulate, count, q);
         else
-            k.dot_repeated(out, left.data(), right.data(), shift, left.size(), false, count, context_.modulus(index));
+            k.dot_repeated(out, left.data(), right.data(), shift, left.size(), accumulate, count, q);
     }
 
     const Context& context_;

@@ -17,13 +17,14 @@ std::vector<std::size_t> LinearTransform::giants() const {
 std::size_t LinearTransform::memory_bytes() const {
     std::size_t total = 0;
     for (const Group& group : groups)
-        for (const Term& term : group.terms) total += term.diagonal.poly->bytes();
+        for (const Term& term : group.terms) total += term.diagonal.memory_bytes();
     return total;
 }
 
+template <typename Number>
 LinearTransform LinearTransform::create(const ContextPtr& context, const std::vector<std::int64_t>& rotations,
-                                        std::span<const std::complex<double>> diagonals, std::size_t level,
-                                        double scale, std::size_t baby_step) {
+                                        std::span<const Number> diagonals, std::size_t level,
+                                        double scale, std::size_t baby_step, Keep keep) {
     if (rotations.empty()) refuse("linear transform", "there are no diagonals", "give at least one rotation");
     if (diagonals.size() % rotations.size() != 0)
         refuse("linear transform", "the diagonals do not match the rotations", "give one row of values per rotation");
@@ -41,13 +42,14 @@ LinearTransform LinearTransform::create(const ContextPtr& context, const std::ve
         babies.insert(baby);
     }
     LinearTransform out{context, level, scale, {babies.begin(), babies.end()}, {}};
+    const bool raised = out.raised();
     std::vector<Plaintext> encoded(rotations.size());
     context->parallel(rotations.size(), [&](std::size_t row) {
         const std::size_t steps = normalised_steps(*context, rotations[row]);
         const std::size_t giant = steps - steps % baby_step;
-        std::vector<std::complex<double>> rotated(period);
+        std::vector<Number> rotated(period);
         for (std::size_t i = 0; i < period; ++i) rotated[(i + giant) % period] = diagonals[row * period + i];
-        encoded[row] = encode(context, rotated, level, scale, true);
+        encoded[row] = encode(context, std::span<const Number>(rotated), level, scale, raised, keep);
     });
     for (const auto& [giant, members] : rows) {
         Group& group = out.groups.emplace_back(Group{giant, {}});
@@ -58,5 +60,11 @@ LinearTransform LinearTransform::create(const ContextPtr& context, const std::ve
     }
     return out;
 }
+
+template LinearTransform LinearTransform::create(const ContextPtr&, const std::vector<std::int64_t>&,
+                                                 std::span<const double>, std::size_t, double, std::size_t, Keep);
+template LinearTransform LinearTransform::create(const ContextPtr&, const std::vector<std::int64_t>&,
+                                                 std::span<const std::complex<double>>, std::size_t, double, std::size_t,
+                                                 Keep);
 
 }  // namespace cipherformer

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <new>
 
 namespace cipherformer {
@@ -11,6 +12,7 @@ namespace {
 constexpr double kMagic = 0x1.8p52;  // x + kMagic has ulp 1 for |x| <= 2^51, so it rounds x to an integer
 constexpr std::size_t kWorthATask = 2048;  // coefficients; fewer take less time than waking a thread
 constexpr double kFastLimit = 0x1p51;
+constexpr double kNarrowLimit = 0x1p31;
 constexpr double kLargest = 0x1p100;
 constexpr double kLargestSlot = 0x1p900;  // sums over all slots stay finite
 
@@ -59,50 +61,66 @@ void check_size(const Context& context, double largest, std::size_t level, doubl
            "lower the scale or the values, or use a higher level");
 }
 
-// The nearest integer (ties to even), |x| <= 2^51.
-std::int64_t rounded(double x) { return std::bit_cast<std::int64_t>(x + kMagic) - std::bit_cast<std::int64_t>(kMagic); }
-
-// Residues of rounded numbers, none above `largest` < 2^51.
-void reduce_small(u64* out, std::span<const double> in, double largest, const Modulus& q) {
-    const auto modulus = static_cast<std::int64_t>(q.value);
-    const auto add_if_negative = [modulus](std::int64_t x) { return x + (x >> 63 & modulus); };
-    if (largest + 1 < q.real) {
-        for (std::size_t i = 0; i < in.size(); ++i) out[i] = static_cast<u64>(add_if_negative(rounded(in[i])));
-        return;
-    }
-    for (std::size_t i = 0; i < in.size(); ++i) {  // the quotient is at most one off
-        const std::int64_t x = rounded(in[i]);
-        const auto quotient = static_cast<std::int64_t>(static_cast<double>(x) * q.inverse);
-        out[i] = static_cast<u64>(add_if_negative(add_if_negative(x - quotient * modulus) - modulus));
-    }
+// To the nearest integers, ties to even.
+void round_all(Reals& x, double largest) {
+    const std::span<const double> in = x.values();
+    if (largest < kFastLimit)
+        for (std::size_t i = 0; i < in.size(); ++i) x[i] = (in[i] + kMagic) - kMagic;
+    else
+        for (std::size_t i = 0; i < in.size(); ++i) x[i] = std::nearbyint(in[i]);
 }
 
-Plaintext encode_parts(const ContextPtr& context, Reals& re, Reals& im, std::size_t level, double scale, bool extended) {
+// out = the transform modulo number `index` of `count` integers, none above `largest` in magnitude.
+void expand(const Context& context, u64* out, const double* in, std::size_t count, double largest, std::size_t index) {
+    const Modulus& q = context.modulus(index);
+    if (largest < kFastLimit)
+        context.kernels().lift_real(out, in, count, q);
+    else
+        for (std::size_t k = 0; k < count; ++k) out[k] = residue_of_integer(in[k], q);
+    context.ntt(index).forward_small(out, static_cast<unsigned>(std::countr_zero(count)));
+}
+
+std::shared_ptr<const Coefficients> keep_coefficients(BufferPool& pool, std::span<const double> integers, double largest) {
+    const bool narrow = largest + 1 < kNarrowLimit;
+    const std::size_t bytes = integers.size() * (narrow ? sizeof(std::int32_t) : sizeof(double));
+    Coefficients kept{pool.take((bytes + sizeof(u64) - 1) / sizeof(u64)), integers.size(), narrow, largest};
+    if (narrow) {
+        const std::span out(new (kept.words.data()) std::int32_t[integers.size()], integers.size());
+        for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::int32_t>(integers[i]);
+    } else {
+        std::memcpy(kept.words.data(), integers.data(), bytes);
+    }
+    return std::make_shared<const Coefficients>(std::move(kept));
+}
+
+Plaintext encode_parts(const ContextPtr& context, Reals& re, Reals& im, std::size_t level, double scale, bool extended,
+                       Keep keep) {
     check_slots(re.values());
     check_slots(im.values());
     const std::size_t width = 2 * re.values().size();
-    const auto log_width = static_cast<unsigned>(std::countr_zero(width));
     Reals coefficients(context->pool(), width);
-    context->embedding().to_coefficients(coefficients.data(), re.data(), im.data(), log_width - 1, scale);
+    const auto log_s = static_cast<unsigned>(std::countr_zero(width)) - 1;
+    context->embedding().to_coefficients(coefficients.data(), re.data(), im.data(), log_s, scale);
     const double largest = largest_magnitude(coefficients.values());
     check_size(*context, largest, level, scale);
 
+    round_all(coefficients, largest);
+
+    Plaintext out{context, nullptr, nullptr, level, scale, width / 2, extended};
+    if (keep == Keep::coefficients) {
+        out.coefficients = keep_coefficients(context->pool(), coefficients.values(), largest);
+        return out;
+    }
     Poly poly(context->pool(), extended ? context->qp_limbs(level) : level + 1, width);
     const auto fill = [&](std::size_t j) {
-        const std::size_t i = context->index(level, j);
-        const Modulus& q = context->modulus(i);
-        u64* out = poly.limb(j);
-        if (largest < kFastLimit)
-            reduce_small(out, coefficients.values(), largest, q);
-        else
-            for (std::size_t k = 0; k < width; ++k) out[k] = residue_of_integer(std::nearbyint(coefficients[k]), q);
-        context->ntt(i).forward_small(out, log_width);
+        expand(*context, poly.limb(j), coefficients.data(), width, largest, context->index(level, j));
     };
     if (width < kWorthATask)
         for (std::size_t j = 0; j < poly.limbs(); ++j) fill(j);
     else
         context->parallel(poly.limbs(), fill);
-    return {context, std::make_shared<const Poly>(std::move(poly)), level, scale, width / 2, extended};
+    out.poly = std::make_shared<const Poly>(std::move(poly));
+    return out;
 }
 
 void check_request(const Context& context, std::size_t length, std::size_t level, double scale) {
@@ -119,6 +137,23 @@ unsigned Plaintext::shift() const {
     return context->parameters().log_n() - 1 - static_cast<unsigned>(std::countr_zero(period));
 }
 
+std::size_t Plaintext::memory_bytes() const {
+    return compact() ? coefficients->words.size() * sizeof(u64) : poly->bytes();
+}
+
+const u64* Plaintext::values(std::size_t j, std::size_t index, u64* scratch) const {
+    if (!compact()) return poly->limb(j);
+    if (coefficients->narrow) {
+        const auto* integers = std::launder(reinterpret_cast<const std::int32_t*>(coefficients->words.data()));
+        context->kernels().lift(scratch, integers, coefficients->count, context->modulus(index));
+        context->ntt(index).forward_small(scratch, static_cast<unsigned>(std::countr_zero(coefficients->count)));
+    } else {
+        const auto* integers = std::launder(reinterpret_cast<const double*>(coefficients->words.data()));
+        expand(*context, scratch, integers, coefficients->count, coefficients->largest, index);
+    }
+    return scratch;
+}
+
 void check_scale(double scale, const char* what) {
     if (!(scale > 0 && scale < 0x1p1000))
         refuse(what, "scale " + std::to_string(scale), "a scale is a positive number below 2^1000");
@@ -133,30 +168,29 @@ u64 residue_of_integer(double x, const Modulus& q) {
 }
 
 Plaintext encode(const ContextPtr& context, std::span<const std::complex<double>> values, std::size_t level, double scale,
-                 bool extended) {
+                 bool extended, Keep keep) {
     check_request(*context, values.size(), level, scale);
     Reals re(context->pool(), values.size());
     Reals im(context->pool(), values.size());
     for (std::size_t i = 0; i < values.size(); ++i) re[i] = values[i].real(), im[i] = values[i].imag();
-    return encode_parts(context, re, im, level, scale, extended);
+    return encode_parts(context, re, im, level, scale, extended, keep);
 }
 
 Plaintext encode(const ContextPtr& context, std::span<const double> values, std::size_t level, double scale,
-                 bool extended) {
+                 bool extended, Keep keep) {
     check_request(*context, values.size(), level, scale);
     Reals re(context->pool(), values.size());
     Reals im(context->pool(), values.size());
     std::copy(values.begin(), values.end(), re.data());
     std::fill_n(im.data(), values.size(), 0.0);
-    return encode_parts(context, re, im, level, scale, extended);
+    return encode_parts(context, re, im, level, scale, extended, keep);
 }
 
 const u64* expanded_limb(const Plaintext& plaintext, std::size_t limb, u64* scratch) {
-    const u64* values = plaintext.poly->limb(limb);
+    const u64* values = plaintext.values(limb, limb, scratch);
     const unsigned shift = plaintext.shift();
     if (shift == 0) return values;
-    const std::size_t n = plaintext.context->n();
-    for (std::size_t i = 0; i < n; ++i) scratch[i] = values[i >> shift];
+    for (std::size_t i = plaintext.context->n(); i-- > 0;) scratch[i] = values[i >> shift];  // `values` may be `scratch`
     return scratch;
 }
 

@@ -71,7 +71,7 @@ Plaintext SecretKey::decrypt(const Ciphertext& ciphertext) const {
             if (part != 0) k.mul(out, out, transformed_.limb(i), context.n(), q);
         }
     });
-    return {context_, message, ciphertext.level, ciphertext.scale, context.parameters().slots(), false};
+    return {context_, message, nullptr, ciphertext.level, ciphertext.scale, context.parameters().slots(), false};
 }
 
 PublicKey SecretKey::public_key() const {

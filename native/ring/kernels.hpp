@@ -53,6 +53,8 @@ struct Kernels {
 
     // out = a mod q for small signed integers |a| < 2^31 (not in place).
     void (*lift)(u64* out, const std::int32_t* a, std::size_t n, const Modulus& q);
+    // The same for integers |a| <= 2^51 held as doubles.
+    void (*lift_real)(u64* out, const double* a, std::size_t n, const Modulus& q);
 
     // Fast base conversion; see BaseConverter::convert.
     void (*convert)(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants);

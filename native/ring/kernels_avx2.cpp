@@ -130,6 +130,13 @@ void lift(u64* out, const std::int32_t* a, std::size_t n, const Modulus& q) {
     portable::lift(out + end, a + end, n - end, q);
 }
 
+void lift_real(u64* out, const double* a, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4) store_residue(out + i, _mm256_loadu_pd(a + i), f);
+    portable::lift_real(out + end, a + end, n - end, q);
+}
+
 // A word is high 2^32 + low; high (2^32 mod q) reduced, plus low, stays below 2^51.
 std::size_t uniform_words(u64* out, const u64* words, u64 limit, std::size_t n, const Modulus& q) {
     const Field f(q);
@@ -174,6 +181,7 @@ const Kernels& avx2_kernels() {
         avx2::reduce,
         avx2::reduce_centred,
         avx2::lift,
+        avx2::lift_real,
         avx2::convert,
         portable::permute,
         avx2::ntt_forward,

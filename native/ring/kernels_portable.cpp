@@ -99,6 +99,10 @@ void lift(u64* out, const std::int32_t* a, std::size_t n, const Modulus& q) {
     for (std::size_t i = 0; i < n; ++i) out[i] = q.from_signed(a[i]);
 }
 
+void lift_real(u64* out, const double* a, std::size_t n, const Modulus& q) {
+    for (std::size_t i = 0; i < n; ++i) out[i] = q.from_signed(static_cast<std::int64_t>(a[i]));
+}
+
 // With h_i = (q_i - 1)/2, the centred y_i is ((y_i + h_i) mod q_i) - h_i; the constant part is `offset`.
 void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants) {
     const std::size_t k = constants.from.size();
@@ -200,6 +204,7 @@ const Kernels& portable_kernels() {
         portable::reduce,
         portable::reduce_centred,
         portable::lift,
+        portable::lift_real,
         portable::convert,
         portable::permute,
         portable::ntt_forward,

@@ -2,6 +2,7 @@
 // in 128-bit integers, on random and on extreme inputs for the largest primes of each size.
 #pragma once
 
+#include <cmath>
 #include <functional>
 
 #include "ring/basis.hpp"
@@ -93,6 +94,16 @@ inline void test_reductions(std::size_t n, const Modulus& from, const Modulus& t
     compare(
         "lift" + where, out, [&](const Kernels& k, u64* o) { k.lift(o, small.data(), n, to); },
         [&](std::size_t i) { return to.from_signed(small[i]); });
+
+    std::vector<double> real(n);
+    for (std::size_t i = 0; i < n; ++i)
+        real[i] = kind == 0   ? static_cast<double>(from.centred(a[i])) * (i % 3 == 0 ? 0x1p-20 : 1)
+                  : kind == 1 ? (i % 2 == 0 ? 0x1p51 : -0x1p51)
+                              : -0.0;
+    for (double& x : real) x = std::nearbyint(x);
+    compare(
+        "lift_real" + where, out, [&](const Kernels& k, u64* o) { k.lift_real(o, real.data(), n, to); },
+        [&](std::size_t i) { return to.from_signed(static_cast<std::int64_t>(real[i])); });
 }
 
 inline void test_dot(std::size_t n, std::size_t count, const Modulus& q, int kind_a, int kind_b) {

@@ -123,11 +123,13 @@ class Context:
         level: int,
         scale: float,
         extended: bool = False,
+        compact: bool = False,
     ) -> Plaintext:
         """Encode a 1-D array whose length is a power of two that divides `slots`; a shorter one is tiled.
 
         A tiled vector of period s is stored in 2 s values per limb. `extended` adds the limbs of the
-        special moduli.
+        special moduli. A `compact` one is kept as its 2 s integer coefficients, 4 bytes each if all are below
+        2^31 and 8 otherwise, and each use transforms them; results are the same bits.
         ValueError: NaN or infinity, a wrong length, or a coefficient that reaches half the modulus or
         2^100.
         """
@@ -147,6 +149,7 @@ class Context:
         level: int,
         scale: float,
         baby_step: int,
+        compact: bool = False,
     ) -> LinearTransform:
         """Prepare x -> sum_d diagonals[d] * rotate(x, rotations[d]).
 
@@ -158,6 +161,8 @@ class Context:
             scale: of the diagonals.
             baby_step: as above; the baby rotations share one decomposition, each giant rotation costs a
                 key switch.
+            compact: keep the diagonals as Context.encode does; each application then costs one transform a
+                diagonal and limb.
         """
 
 class Plaintext:

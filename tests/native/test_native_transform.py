@@ -75,6 +75,38 @@ def test_periodic_diagonals_give_the_bits_of_full_ones(party: Party) -> None:
     assert results[0][1] * (party.slots // 32) == results[1][1]
 
 
+@pytest.mark.parametrize("period", [1, 4, 64, 2048])
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e5])
+def test_compact_diagonals_give_the_bits_of_residues(party: Party, period: int, size: float) -> None:
+    """Below 2^31, below 2^51, and beyond: 4, 8 and 8 bytes a coefficient."""
+    rotations = [0, 1, 2, 4, 5, 9, 11]
+    diagonals = size * party.complex(len(rotations) * period).reshape(len(rotations), period)
+    a = party.encrypt(party.complex())
+    for steps in (1, 2, 3, 4, 8):
+        party.keys.add(party.secret.rotation_key(steps, 5))
+    for level in (5, 3):
+        args = rotations, diagonals, level, SCALE, 4
+        wide, compact = (party.context.linear_transform(*args, compact=c) for c in (False, True))
+        x = party.evaluator.drop_level(a, 2)
+        for rescale in (False, True):
+            assert bytes(party.evaluator.apply(wide, a, rescale).to_bytes()) == bytes(
+                party.evaluator.apply(compact, a, rescale).to_bytes()
+            )
+        assert party.evaluator.apply(wide, x).to_bytes() == party.evaluator.apply(compact, x).to_bytes()
+        assert compact.memory_bytes == len(rotations) * max(2 * period * (4 if size < 1e-3 else 8), 8)
+
+
+@pytest.mark.parametrize("period", [1, 16, 2048])
+def test_compact_vectors_give_the_bits_of_residues(party: Party, period: int) -> None:
+    values, a = party.complex(period), party.encrypt(party.complex())
+    wide, compact = (party.context.encode(values, 4, SCALE, compact=c) for c in (False, True))
+    assert compact.memory_bytes < wide.memory_bytes and compact.period == period
+    assert (party.context.decode(wide) == party.context.decode(compact)).all()
+    for operation in (party.evaluator.add_plain, party.evaluator.sub_plain, party.evaluator.mul_plain):
+        assert operation(a, wide).to_bytes() == operation(a, compact).to_bytes()
+    assert party.error(party.secret.encrypt(compact), np.tile(values, party.slots // period)) < BOUND
+
+
 def test_refusals(party: Party, toy: Party) -> None:
     def make(rotations: list[int], diagonals: np.ndarray, level: int = 5, baby_step: int = 2):
         return party.context.linear_transform(rotations, diagonals, level, SCALE, baby_step)

@@ -12,6 +12,7 @@ from cipherformer.backends.ckks.server import Evaluation
 from cipherformer.compiler import Options, compile_graph
 from cipherformer.errors import DataError, FormatError, KeyMismatchError, ParameterError
 from cipherformer.plan.plan import Plan
+from cipherformer.plan.weights import plan_weights
 
 SHAPE = (1, 8, 3)
 
@@ -64,6 +65,23 @@ def test_two_threads_give_the_same_answer(plan, keys, server):
     # Keys are fresh each time they are made, so the answers differ in noise only.
     a, b = (keys.decrypt(e.run(query)[0]) for e in (server, second))
     assert np.allclose(a, b, atol=1e-4)
+
+
+def test_compact_weights_take_less_memory_and_give_the_same_bits(plan, keys):
+    query, given = keys.encrypt(samples(SHAPE)[1]), list(keys.evaluation_keys())
+    answers, held = [], []
+    for limit in (1 << 60, 1):
+        evaluation = Evaluation(plan, threads=1, max_weight_bytes=limit)
+        for name, data in given:
+            evaluation.add_key(name, data)
+        evaluation.prepare()
+        answers.append(evaluation.run(query)[0])
+        held.append(sum(t.memory_bytes for t in evaluation.encoded.transforms.values()))
+        predicted = plan_weights(plan.steps, plan.transforms, plan.target, limit)
+        assert bool(predicted.compact) == bool(predicted.expansions) == (limit == 1)
+        assert held[-1] <= predicted.held_bytes <= 2 * held[-1]
+    assert answers[0] == answers[1]
+    assert held[1] < held[0] / 4
 
 
 def test_keys_of_another_secret_give_noise_not_answers(plan, server):

@@ -12,6 +12,7 @@ import click
 
 from cipherformer.cli.output import console_for
 from cipherformer.plan.plan import Plan
+from cipherformer.plan.weights import MAX_WEIGHT_BYTES
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -34,6 +35,13 @@ DEFAULT_ADDRESS = "unix:cipherformer.sock"
 @click.option(
     "--max-clients", type=click.IntRange(1, 1000), default=16, show_default=True, help="Whose keys are kept."
 )
+@click.option(
+    "--max-weight-gb",
+    type=click.FloatRange(0.001, 1000),
+    default=MAX_WEIGHT_BYTES / 1e9,
+    show_default="2.1",
+    help="Of encoded weights in memory; beyond it the largest are kept compact, which costs time.",
+)
 @click.option("--log", "log_path", type=NEW_FILE, help="File for the log, a JSON object a line; else stderr.")
 def serve(
     plan: Path,
@@ -42,6 +50,7 @@ def serve(
     threads: int,
     max_key_gb: float,
     max_clients: int,
+    max_weight_gb: float,
     log_path: Path | None,
 ) -> None:
     """Answer encrypted queries for the plan in folder PLAN.
@@ -59,7 +68,15 @@ def serve(
     with contextlib.ExitStack() as stack:
         log = json_log(stack.enter_context(log_path.open("a")) if log_path else sys.stderr)
         with console.status("encoding weights"):
-            server = make_server(loaded, listen, key_store, threads=threads, options=options, log=log)
+            server = make_server(
+                loaded,
+                listen,
+                key_store,
+                threads=threads,
+                max_weight_bytes=int(max_weight_gb * 1e9),
+                options=options,
+                log=log,
+            )
 
         def stop(number: int, frame: FrameType | None) -> None:
             server.stop()

@@ -12,9 +12,10 @@ from cipherformer.kernels.bootstrap import prepare
 from cipherformer.kernels.count import Ledger, Operation, refresh_ledger
 from cipherformer.kernels.step import Step
 from cipherformer.plan.signature import Signature
+from cipherformer.plan.weights import MAX_WEIGHT_BYTES, plan_weights
 from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
-from cipherformer.targets.prices import PriceTable, work_of
+from cipherformer.targets.prices import PriceTable, Work, work_of
 
 if TYPE_CHECKING:
     from cipherformer.plan.plan import Plan
@@ -30,7 +31,7 @@ class Estimate:
         by_primitive: the same by primitive.
         key_bytes: evaluation keys in the server's memory.
         key_upload_bytes: the same as sent (one half of each key travels as a seed).
-        plan_bytes: encoded diagonals in the server's memory.
+        plan_bytes: encoded diagonals in the server's memory; see `plan.weights`.
         bytes_up, bytes_down: ciphertexts of a query and an answer.
     """
 
@@ -50,8 +51,10 @@ def seconds_of(
     prices: PriceTable,
     threads: int,
     bootstrap: BootstrapSet | None = None,
+    expansions: Mapping[str, Work] | None = None,
 ) -> dict[tuple[str, str], float]:
-    """Predicted seconds by (step, primitive); a refresh counts as the primitives inside."""
+    """Predicted seconds by (step, primitive); a refresh counts as the primitives
+    inside, and `expansions` of compact weights with their matrix."""
     out: defaultdict[tuple[str, str], float] = defaultdict(float)
     merged = _merged_rescales(ledger)
     for op, count in ledger.counts.items():
@@ -62,6 +65,8 @@ def seconds_of(
                 out[op.step, inner.primitive] += _seconds(inner, target, prices, threads) * times * count
         else:
             out[op.step, op.primitive] += _seconds(op, target, prices, threads) * count
+    for step, work in (expansions or {}).items():
+        out[step, "ct-pt matrix"] += prices.seconds(work, target.log_n, threads)
     return dict(out)
 
 
@@ -110,15 +115,8 @@ def _key_bytes(name: str, level: int, target: CkksTarget) -> int:
 
 
 def encoded_bytes(steps: Sequence[Step], transforms: Mapping[str, Transform], target: CkksTarget) -> int:
-    """Encoded diagonals in the server's memory: 2 x period residues a limb, over QP where rotations are
-    hoisted."""
-    held = 0
-    for step in steps:
-        for key in dict.fromkeys(term.transform for term in step.terms if term.transform):
-            t = transforms[key]
-            limbs = step.level_in + 1 + (len(target.special_moduli) if t.babies != (0,) else 0)
-            held += limbs * t.diagonals.size * 2 * 8
-    return held
+    """Encoded diagonals in the server's memory, the largest kept compact."""
+    return plan_weights(steps, transforms, target).held_bytes
 
 
 def refresh_bytes(bootstrap: BootstrapSet | None) -> int:
@@ -134,10 +132,18 @@ def refresh_bytes(bootstrap: BootstrapSet | None) -> int:
     )
 
 
-def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> Estimate:
+def estimate(
+    plan: Plan,
+    prices: PriceTable | None = None,
+    threads: int = 2,
+    max_weight_bytes: int = MAX_WEIGHT_BYTES,
+) -> Estimate:
     """Predict a plan's cost from a price table (the package's, if none is given)."""
     t = plan.target
-    times = seconds_of(plan.ledger, t, prices or PriceTable.default(), threads, plan.bootstrap)
+    weights = plan_weights(plan.steps, plan.transforms, t, max_weight_bytes)
+    times = seconds_of(
+        plan.ledger, t, prices or PriceTable.default(), threads, plan.bootstrap, weights.expansions
+    )
     by_step: defaultdict[str, float] = defaultdict(float)
     by_primitive: defaultdict[str, float] = defaultdict(float)
     for (step, primitive), seconds in times.items():
@@ -150,7 +156,7 @@ def estimate(plan: Plan, prices: PriceTable | None = None, threads: int = 2) -> 
         by_primitive=dict(by_primitive),
         key_bytes=keys,
         key_upload_bytes=keys // 2,
-        plan_bytes=encoded_bytes(plan.steps, plan.transforms, t) + refresh_bytes(plan.bootstrap),
+        plan_bytes=weights.held_bytes + refresh_bytes(plan.bootstrap),
         bytes_up=sum(t.ciphertext_bytes(i.level, seeded=True) for i in plan.signature.inputs),
         bytes_down=sum(t.ciphertext_bytes(o.level) for o in plan.signature.outputs),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cipherformer.backends.ckks.server import Evaluation
 from cipherformer.plan.plan import Plan
+from cipherformer.plan.weights import MAX_WEIGHT_BYTES
 from cipherformer.serve.address import Address
 from cipherformer.serve.interface import Log, PlanFacts
 from cipherformer.serve.server import Server, ServerOptions
@@ -18,6 +19,7 @@ def make_server(
     key_store: str | Path,
     *,
     threads: int = 2,
+    max_weight_bytes: int = MAX_WEIGHT_BYTES,
     options: ServerOptions | None = None,
     log: Log = lambda event, facts: None,
     on_step: Callable[[int, int], None] | None = None,
@@ -29,6 +31,7 @@ def make_server(
         address: `unix:/path` or `tcp:host:port`.
         key_store: folder for the clients' evaluation keys; created if needed.
         threads: of the engine.
+        max_weight_bytes: of encoded weights in memory; see `Evaluation`.
         options: limits and times.
         log: takes events.
         on_step: called while weights are encoded.
@@ -37,7 +40,7 @@ def make_server(
         ProtocolError: if the address cannot be bound.
     """
     where = address if isinstance(address, Address) else Address.parse(address)
-    first = Evaluation(plan, threads=threads)
+    first = Evaluation(plan, threads=threads, max_weight_bytes=max_weight_bytes)
     first.prepare(on_step)
 
     def make() -> Evaluation:

@@ -27,9 +27,16 @@ Refresher = Callable[[Sequence[native.Ciphertext], int, float], list[native.Ciph
 @dataclass(slots=True)
 class Encoded:
     """Diagonals and vectors as the engine wants them, encoded once for each level and scale they are used
-    at."""
+    at.
+
+    Args:
+        context: of the engine.
+        compact: (transform, level) to keep as coefficients; see `plan.weights`.
+        transforms, vectors: filled on demand.
+    """
 
     context: native.Context
+    compact: frozenset[tuple[str, int]] = frozenset()
     transforms: dict[Key, native.LinearTransform] = field(default_factory=dict)
     vectors: dict[tuple[int, int, float], tuple[NDArray[Any], native.Plaintext]] = field(default_factory=dict)
 
@@ -38,7 +45,12 @@ class Encoded:
         key = (t.name, level, scale)
         if key not in self.transforms:
             self.transforms[key] = self.context.linear_transform(
-                list(t.rotations), np.ascontiguousarray(t.diagonals), level, scale, t.baby_step
+                list(t.rotations),
+                np.ascontiguousarray(t.diagonals),
+                level,
+                scale,
+                t.baby_step,
+                compact=(t.name, level) in self.compact,
             )
         return self.transforms[key]
 

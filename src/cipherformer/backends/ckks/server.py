@@ -14,6 +14,7 @@ from cipherformer.kernels.count import Ledger
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.plan.plan import Plan
+from cipherformer.plan.weights import MAX_WEIGHT_BYTES, plan_weights
 
 OnStep = Callable[[int, int], None]
 
@@ -25,6 +26,8 @@ class Evaluation:
         plan: what to compute.
         threads: of the engine.
         encoded: plaintexts encoded earlier for the same plan, to be shared between clients.
+        max_weight_bytes: of encoded diagonals in memory: the largest are kept compact until all fit, which
+            costs their transforms at every query.
         refresher: in place of bootstrapping, for tests.
     """
 
@@ -34,11 +37,15 @@ class Evaluation:
         *,
         threads: int = 2,
         encoded: Encoded | None = None,
+        max_weight_bytes: int = MAX_WEIGHT_BYTES,
         refresher: Refresher | None = None,
     ) -> None:
         self._plan = plan
         self._signature = plan.signature
-        self.encoded = encoded or Encoded(make_context(plan.target, threads=threads))
+        if encoded is None:
+            weights = plan_weights(plan.steps, plan.transforms, plan.target, max_weight_bytes)
+            encoded = Encoded(make_context(plan.target, threads=threads), weights.compact)
+        self.encoded = encoded
         self._context = self.encoded.context
         self._keys = native.KeySet(self._context)
         self._evaluator = native.Evaluator(self._context, self._keys)

@@ -25,11 +25,13 @@ constexpr std::size_t kTerms = 8;
 constexpr std::size_t kRoomyTerms = 5;  // (5 + 1.75 + 1) 2^50 < 2^53: low and high part and one more residue
 constexpr std::size_t kChunk = 256;     // residues of one sum that stay in first-level cache over groups of terms
 constexpr std::size_t kTile = 4;        // vectors of one sum in registers
+constexpr std::size_t kWideTile = 5;    // where the second operand is one value for all lanes
 constexpr double kPlainStart = 0x1p103;
 constexpr double kCentredStart = 0x1.8p102;
 
 struct Sum {
     Real high, low;
+    Sum() = default;
     explicit Sum(double start) : high(_mm256_set1_pd(start)), low(_mm256_setzero_pd()) {}
 
     void add_product(Real a, Real b) {
@@ -119,49 +121,70 @@ void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t l
     }
 }
 
-constexpr std::size_t kFewSources = 5;
-
-// The sums over i for one destination modulus, one chunk, k <= 5. One quotient c for both parts of a sum: H / p is
-// below 5 * 2^48, so c is off by at most 5 * 2^48 * 3 * 2^-53 < 0.47 before rounding, |H - c p| <= p + |low| < 2^53 is
-// exact, and the whole rest stays below p.
-void combine_few(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
-    const Field f(p);
-    const Real start = _mm256_set1_pd(kCentredStart);
-    for (std::size_t t = 0; t < length; t += 4 * kTile) {
-        Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
-        for (std::size_t i = 0; i < k; ++i) {
-            const Real factor = _mm256_broadcast_sd(factors + i);
-            for (std::size_t v = 0; v < kTile; ++v)
-                sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
-        }
-        for (std::size_t v = 0; v < kTile; ++v) {
-            const Real high = sub(sums[v].high, start);
-            const Real quotient = round_even(_mm256_fmadd_pd(sums[v].low, f.inverse, _mm256_mul_pd(high, f.inverse)));
-            store(out + t + 4 * v, from_centred(add(_mm256_fnmadd_pd(quotient, f.p, high), sums[v].low), f));
-        }
+// The sums over i < k of y_i times a factor for `tile` vectors from t on.
+template <std::size_t tile>
+inline void sum_sources(Sum* sums, const Row* y, const double* factors, std::size_t k, std::size_t t) {
+    for (std::size_t v = 0; v < tile; ++v) sums[v] = Sum(kCentredStart);
+    for (std::size_t i = 0; i < k; ++i) {
+        const Real factor = _mm256_broadcast_sd(factors + i);
+        for (std::size_t v = 0; v < tile; ++v) sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
     }
 }
 
-// The same for any k. A group adds at most 2.5 p + 2^52, the ones before it p more.
-void combine_many(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
-    const Field f(p);
-    for (std::size_t t = 0; t < length; t += 4 * kTile) {
-        Real total[kTile] = {};
-        for (std::size_t group = 0; group < k; group += kTerms) {
-            const std::size_t end = std::min(k, group + kTerms);
-            Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
-            for (std::size_t i = group; i < end; ++i) {
-                const Real factor = _mm256_broadcast_sd(factors + i);
-                for (std::size_t v = 0; v < kTile; ++v)
-                    sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
-            }
-            for (std::size_t v = 0; v < kTile; ++v) {
-                const Real sum = sums[v].value<true>(kCentredStart, f);
-                total[v] = group == 0 ? sum : add(reduce(total[v], f), sum);
+// How many sources one group of sums may have. A product is at most 2^(a + b - 2) for sources of a bits and a
+// destination p of b, and `high` may move by less than 2^101; a rest is at most 2^49, and the last step below wants
+// k 2^49 + 2.5 p <= 2^53.
+constexpr std::size_t kOnce = 11;
+std::size_t group_size(unsigned from_bits, const Modulus& p) { return from_bits + p.bits < 100 ? kOnce : kTerms; }
+
+// The sums for one destination modulus in one group. One quotient c for both parts of a sum: H / p is at most
+// k 2^(a - 2), so c is off by less than k 2^(a - 2) 3 * 2^-53 before rounding. Below 0.47 (`exact`) the rest is below p;
+// otherwise, k <= 11 and a <= 50, it is below 1.6 p + 2^-50 and is reduced again. H - c p is at most that and |low|, below
+// 2^53 and exact.
+template <bool exact>
+struct Once {
+    template <std::size_t tile>
+    static void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t t, const Field& f,
+                        std::size_t) {
+        const Real start = _mm256_set1_pd(kCentredStart);
+        Sum sums[tile];
+        sum_sources<tile>(sums, y, factors, k, t);
+        for (std::size_t v = 0; v < tile; ++v) {
+            const Real high = sub(sums[v].high, start);
+            const Real quotient = round_even(_mm256_fmadd_pd(sums[v].low, f.inverse, _mm256_mul_pd(high, f.inverse)));
+            const Real rest = add(_mm256_fnmadd_pd(quotient, f.p, high), sums[v].low);
+            store(out + t + 4 * v, from_centred(exact ? rest : reduce(rest, f), f));
+        }
+    }
+};
+
+// The same for any k, by groups. A group adds at most 2.5 p + k 2^49, the ones before it p more.
+struct Groups {
+    template <std::size_t tile>
+    static void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t t, const Field& f,
+                        std::size_t size) {
+        Real total[tile] = {};
+        for (std::size_t group = 0; group < k; group += size) {
+            Sum sums[tile];
+            sum_sources<tile>(sums, y + group, factors + group, std::min(size, k - group), t);
+            for (std::size_t v = 0; v < tile; ++v) {
+                const Real sum = sums[v].template value<true>(kCentredStart, f);
+                total[v] = group == 0 ? sum : add(reduce(total[v], f), reduce(sum, f));
             }
         }
-        for (std::size_t v = 0; v < kTile; ++v) store_residue(out + t + 4 * v, total[v], f);
+        for (std::size_t v = 0; v < tile; ++v) store_residue(out + t + 4 * v, total[v], f);
     }
+};
+
+// One chunk. Five vectors side by side hide the latency of a sum's chain; the last one goes alone.
+template <typename How>
+void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p,
+             std::size_t size) {
+    const Field f(p);
+    std::size_t t = 0;
+    for (; t + 4 * kWideTile <= length; t += 4 * kWideTile)
+        How::template combine<kWideTile>(out, y, factors, k, t, f, size);
+    for (; t < length; t += 4) How::template combine<1>(out, y, factors, k, t, f, size);
 }
 
 }  // namespace
@@ -185,13 +208,18 @@ void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned s
 void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants) {
     if (!tiled(n)) return portable::convert(out, in, n, constants);
     const std::size_t k = constants.from.size();
-    const auto combine = k <= kFewSources ? combine_few : combine_many;
+    unsigned bits = 0;
+    for (const Modulus& q : constants.from) bits = std::max(bits, q.bits);
+    const std::size_t few = std::size_t{5} << (kMaxModulusBits - bits);
     std::vector<Row> y(k);
     for (std::size_t start = 0; start < n; start += kChunk) {
         const std::size_t length = std::min(kChunk, n - start);
         scale_inputs(y.data(), in, start, length, constants);
-        for (std::size_t j = 0; j < constants.to.size(); ++j)
-            combine(out[j] + start, y.data(), constants.centred.data() + j * k, k, length, constants.to[j]);
+        for (std::size_t j = 0; j < constants.to.size(); ++j) {
+            const std::size_t size = group_size(bits, constants.to[j]);
+            const auto sum = k > size ? combine<Groups> : k <= few ? combine<Once<true>> : combine<Once<false>>;
+            sum(out[j] + start, y.data(), constants.centred.data() + j * k, k, length, constants.to[j], size);
+        }
     }
 }
 

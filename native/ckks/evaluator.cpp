@@ -238,7 +238,7 @@ Ciphertext Evaluator::relinearise(const Ciphertext& a, bool rescale_result) cons
     const double scale = rescale_result ? a.scale / context_->modulus(a.level).real : a.scale;
     Draft out(context_, 2, rescale_result ? a.level - 1 : a.level, scale);
     Decomposition digits(*context_, *a.parts[2], a.level);
-    switch_key(*context_, digits, *key,
+    switch_key(*context_, digits, nullptr, *key,
                {{out.polys[0].get(), out.polys[1].get()}, {a.parts[0].get(), a.parts[1].get()}, nullptr, rescale_result});
     return out.result;
 }

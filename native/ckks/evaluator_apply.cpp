@@ -29,7 +29,12 @@ public:
         }
         std::unique_ptr<Decomposition> digits;
         if (raised_) digits = std::make_unique<Decomposition>(context, *a.parts[1], level);
-        context.parallel(limbs, [&](std::size_t j) { limb(digits.get(), j); });
+        const std::vector<LimbRange> ranges = limb_ranges(context, 0, limbs);
+        context.parallel(ranges.size(), [&](std::size_t i) {
+            const RaisedDigits values = digits ? digits->raise(ranges[i]) : RaisedDigits{};
+            for (std::size_t j = ranges[i].first; j < ranges[i].first + ranges[i].count; ++j)
+                limb(digits.get(), values, j);
+        });
     }
 
     bool raised() const { return raised_; }
@@ -37,11 +42,10 @@ public:
     Poly& part1(std::size_t group) { return sums1_[group]; }
 
 private:
-    void limb(Decomposition* digits, std::size_t j) {
-        if (digits != nullptr) digits->transform(j);
+    void limb(const Decomposition* digits, const RaisedDigits& values, std::size_t j) {
         const std::size_t babies = raised_ ? keys_.size() : 0;
         Poly rotated(context_.pool(), 2 * babies + 2, context_.n());  // baby i: limbs 2i, 2i + 1; then scratch
-        for (std::size_t i = 0; i < babies; ++i) rotate(*digits, j, i, rotated);
+        for (std::size_t i = 0; i < babies; ++i) rotate(*digits, values, j, i, rotated);
         // A block holds at least 8 stored values of a diagonal, so that every pointer stays aligned.
         const std::size_t size = std::min(std::max(kBlock, std::size_t{8} << transform_.shift()), context_.n());
         if (transform_.compact()) return expanded(rotated, j, size);
@@ -51,7 +55,8 @@ private:
 
     // P times the rotation of (c0, c1) by baby step i at limb j over QP. Without rotation that is 0 at a special limb:
     // such terms are left out of the sums.
-    void rotate(const Decomposition& digits, std::size_t j, std::size_t i, Poly& rotated) const {
+    void rotate(const Decomposition& digits, const RaisedDigits& values, std::size_t j, std::size_t i,
+                Poly& rotated) const {
         const std::size_t n = context_.n();
         const std::size_t index = context_.index(level_, j);
         const Modulus& q = context_.modulus(index);
@@ -65,7 +70,7 @@ private:
         }
         u64* u0 = rotated.limb(2 * keys_.size());
         u64* u1 = rotated.limb(2 * keys_.size() + 1);
-        digits.multiply(u0, u1, *keys_[i], j);
+        digits.multiply(u0, u1, values, *keys_[i], j);
         if (j <= level_) k.mul_scalar_add(u0, a_.parts[0]->limb(j), p, n, q);
         k.permute(rotated.limb(2 * i), u0, keys_[i]->permutation.data(), n);
         k.permute(rotated.limb(2 * i + 1), u1, keys_[i]->permutation.data(), n);
@@ -167,14 +172,12 @@ void add_giant(const Context& context, const SwitchingKey& key, std::size_t leve
         divide_by_special(context, {&division, 1}, level, false);
     }
     Decomposition digits(context, raised ? divided : part1, level);
-    context.parallel(context.qp_limbs(level), [&](std::size_t j) {
+    const auto limb = [&](const RaisedDigits& values, Poly& work, std::size_t j) {
         const std::size_t n = context.n();
         const std::size_t index = context.index(level, j);
         const Modulus& q = context.modulus(index);
         const Kernels& k = context.kernels();
-        Poly work(context.pool(), 3, n);
-        digits.transform(j);
-        digits.multiply(work.limb(0), work.limb(1), key, j);
+        digits.multiply(work.limb(0), work.limb(1), values, key, j);
         if (raised)
             k.add(work.limb(0), work.limb(0), part0.limb(j), n, q);
         else if (j <= level)
@@ -183,6 +186,12 @@ void add_giant(const Context& context, const SwitchingKey& key, std::size_t leve
         k.add(total0.limb(j), total0.limb(j), work.limb(2), n, q);
         k.permute(work.limb(2), work.limb(1), key.permutation.data(), n);
         k.add(total1.limb(j), total1.limb(j), work.limb(2), n, q);
+    };
+    const std::vector<LimbRange> ranges = limb_ranges(context, 0, context.qp_limbs(level));
+    context.parallel(ranges.size(), [&](std::size_t i) {
+        const RaisedDigits values = digits.raise(ranges[i]);
+        Poly work(context.pool(), 3, context.n());
+        for (std::size_t j = ranges[i].first; j < ranges[i].first + ranges[i].count; ++j) limb(values, work, j);
     });
 }
 

@@ -6,10 +6,12 @@ namespace cipherformer {
 namespace {
 
 // The automorphism of `key` on the digits of parts[1] of a.
-Ciphertext switched(const ContextPtr& context, const Ciphertext& a, Decomposition& digits, const SwitchingKey& key) {
+Ciphertext switched(const ContextPtr& context, const Ciphertext& a, const Decomposition& digits,
+                    const RaisedDigits* raised, const SwitchingKey& key) {
     auto c0 = std::make_shared<Poly>(context->poly(a.level + 1));
     auto c1 = std::make_shared<Poly>(context->poly(a.level + 1));
-    switch_key(*context, digits, key, {{c0.get(), c1.get()}, {a.parts[0].get(), nullptr}, key.permutation.data()});
+    switch_key(*context, digits, raised, key,
+               {{c0.get(), c1.get()}, {a.parts[0].get(), nullptr}, key.permutation.data()});
     return {context, {c0, c1}, a.level, a.scale, std::nullopt};
 }
 
@@ -17,7 +19,7 @@ Ciphertext switched(const ContextPtr& context, const Ciphertext& a, Decompositio
 
 Ciphertext Evaluator::automorphism(const Ciphertext& a, const SwitchingKey& key) const {
     Decomposition digits(*context_, *a.parts[1], a.level);
-    return switched(context_, a, digits, key);
+    return switched(context_, a, digits, nullptr, key);
 }
 
 Ciphertext Evaluator::rotate(const Ciphertext& a, std::int64_t steps) const {
@@ -40,9 +42,9 @@ std::vector<Ciphertext> Evaluator::rotate_hoisted(const Ciphertext& a, const std
         keys.push_back(normalised == 0 ? nullptr : keys_->require(KeyKind::rotate, normalised, a.level));
     }
     Decomposition digits(*context_, *a.parts[1], a.level);
-    digits.transform_all();
+    const RaisedDigits raised = digits.raise_all();
     std::vector<Ciphertext> out;
-    for (const SwitchingKeyPtr& key : keys) out.push_back(key == nullptr ? a : switched(context_, a, digits, *key));
+    for (const SwitchingKeyPtr& key : keys) out.push_back(key == nullptr ? a : switched(context_, a, digits, &raised, *key));
     return out;
 }
 

@@ -8,57 +8,78 @@ namespace cipherformer {
 namespace {
 
 using Pointers = std::array<const u64*, Parameters::kMaxLimbs>;
-constexpr std::size_t kBlock = 2048;  // residues of each limb that a product with a key handles at a time
+constexpr std::size_t kBlock = 512;  // residues of each limb that a product with a key handles at a time
 using OutPointers = std::array<u64*, Parameters::kMaxLimbs>;
 
 }  // namespace
 
+std::vector<LimbRange> limb_ranges(const Context& context, std::size_t first, std::size_t count) {
+    constexpr std::size_t kLimbs = 4;  // which all digits of stay in the outer cache, and share the reading of the sources
+    const std::size_t threads = context.threads();
+    const std::size_t pieces = std::min(count, ((count + kLimbs - 1) / kLimbs + threads - 1) / threads * threads);
+    std::vector<LimbRange> out;
+    for (std::size_t i = 0; i < pieces; ++i) {
+        const std::size_t begin = i * count / pieces;
+        out.push_back({first + begin, (i + 1) * count / pieces - begin});
+    }
+    return out;
+}
+
 Decomposition::Decomposition(const Context& context, const Poly& input, std::size_t level)
     : context_(context), input_(input), level_(level), digits_(context.parameters().digits(level)),
-      limbs_(context.qp_limbs(level)), raised_(context.poly(digits_ * limbs_)) {
+      limbs_(context.qp_limbs(level)), own_(context.poly(level + 1)) {
     const std::size_t digit_size = context.parameters().digit_size();
     context.parallel(level + 1, [&](std::size_t j) {
-        const std::size_t digit = j / digit_size;
-        u64* own = raised_.limb(digit * limbs_ + j);
+        const BaseConverter& converter = context_.digit_converter(level_, j / digit_size);
+        u64* own = own_.limb(j);
         std::memcpy(own, input_.limb(j), context_.n() * sizeof(u64));
-        context_.ntt(j).inverse_scaled(own, context_.digit_converter(level_, digit).scale(j - digit * digit_size));
-    });
-    context.parallel_chunks([&](std::size_t start, std::size_t count) {
-        for (std::size_t digit = 0; digit < digits_; ++digit) {
-            Pointers in{};
-            OutPointers out{};
-            std::size_t ins = 0;
-            std::size_t outs = 0;
-            for (std::size_t j = 0; j < limbs_; ++j) {
-                u64* limb = raised_.limb(digit * limbs_ + j) + start;
-                if (owns(digit, j))
-                    in[ins++] = limb;
-                else
-                    out[outs++] = limb;
-            }
-            context_.digit_converter(level_, digit).convert(out.data(), in.data(), count, context_.kernels());
-        }
+        context_.ntt(j).inverse_scaled(own, converter.scale(j % digit_size));
+        converter.prepare(own, own, context_.n(), j % digit_size, context_.kernels());
     });
 }
 
-void Decomposition::transform(std::size_t j) {
-    if (transformed_) return;
-    for (std::size_t digit = 0; digit < digits_; ++digit)
-        if (!owns(digit, j)) context_.ntt(context_.index(level_, j)).forward(raised_.limb(digit * limbs_ + j));
+void Decomposition::raise_into(RaisedDigits& out, LimbRange range) const {
+    const std::size_t digit_size = context_.parameters().digit_size();
+    for (std::size_t digit = 0; digit < digits_; ++digit) {
+        const std::size_t start = digit * digit_size;
+        const std::size_t size = std::min(digit_size, level_ + 1 - start);
+        Pointers in{};
+        OutPointers limbs{};
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < size; ++i) in[i] = own_.limb(start + i);
+        for (std::size_t j = range.first; j < range.first + range.count; ++j)
+            if (!owns(digit, j)) limbs[count++] = out.limb(digit, j);
+        if (count == 0) continue;
+        // The converter numbers its destinations without the digit's own limbs.
+        const std::size_t skipped = std::min(size, range.first > start ? range.first - start : 0);
+        context_.digit_converter(level_, digit)
+            .convert_prepared(limbs.data(), in.data(), context_.n(), range.first - skipped, count, context_.kernels());
+        for (std::size_t j = range.first; j < range.first + range.count; ++j)
+            if (!owns(digit, j)) context_.ntt(context_.index(level_, j)).forward(out.limb(digit, j));
+    }
 }
 
-void Decomposition::transform_all() {
-    context_.parallel(limbs_, [&](std::size_t j) { transform(j); });
-    transformed_ = true;
+RaisedDigits Decomposition::raise(LimbRange range) const {
+    RaisedDigits out{context_.poly(digits_ * range.count), range};
+    raise_into(out, range);
+    return out;
 }
 
-void Decomposition::multiply(u64* out0, u64* out1, const SwitchingKey& key, std::size_t j) const {
+RaisedDigits Decomposition::raise_all() const {
+    RaisedDigits out{context_.poly(digits_ * limbs_), {0, limbs_}};
+    const std::vector<LimbRange> ranges = limb_ranges(context_, 0, limbs_);
+    context_.parallel(ranges.size(), [&](std::size_t i) { raise_into(out, ranges[i]); });
+    return out;
+}
+
+void Decomposition::multiply(u64* out0, u64* out1, const RaisedDigits& raised, const SwitchingKey& key,
+                             std::size_t j) const {
     const std::size_t key_limb = j <= level_ ? j : j - level_ + key.level;
     Pointers values{};
     Pointers b{};
     Pointers a{};
     for (std::size_t digit = 0; digit < digits_; ++digit) {
-        values[digit] = owns(digit, j) ? input_.limb(j) : raised_.limb(digit * limbs_ + j);
+        values[digit] = owns(digit, j) ? input_.limb(j) : raised.limb(digit, j);
         b[digit] = key.b[digit].limb(key_limb);
         a[digit] = key.a[digit].limb(key_limb);
     }
@@ -73,18 +94,14 @@ void Decomposition::multiply(u64* out0, u64* out1, const SwitchingKey& key, std:
 
 namespace {
 
-// out = the conversion of limbs first, first + 1, ... of each `in`, in coefficient form and scaled.
-void convert_limbs(const Context& context, const BaseConverter& converter, std::span<const Division> divisions,
-                   std::size_t first) {
-    context.parallel_chunks([&](std::size_t start, std::size_t count) {
-        for (const Division& division : divisions) {
-            Pointers source{};
-            OutPointers target{};
-            for (std::size_t k = 0; k < converter.from().size(); ++k) source[k] = division.in.limb(first + k) + start;
-            for (std::size_t j = 0; j < converter.to().size(); ++j) target[j] = division.out.limb(j) + start;
-            converter.convert(target.data(), source.data(), count, context.kernels());
-        }
-    });
+// Limbs of `out` in a range = the conversion of prepared limbs first, first + 1, ... of `in`, in coefficient form.
+void convert_limbs(const Context& context, const BaseConverter& converter, Poly& out, const Poly& in, std::size_t first,
+                   LimbRange range) {
+    Pointers source{};
+    OutPointers target{};
+    for (std::size_t k = 0; k < converter.from().size(); ++k) source[k] = in.limb(first + k);
+    for (std::size_t j = 0; j < range.count; ++j) target[j] = out.limb(range.first + j);
+    converter.convert_prepared(target.data(), source.data(), context.n(), range.first, range.count, context.kernels());
 }
 
 // The last steps of a division: out = phi((in - out) / P + add), with `out` in coefficient form and `in` destroyed.
@@ -117,19 +134,23 @@ void divide_by_special(const Context& context, std::span<const Division> divisio
         const std::size_t k = task % divisors;
         u64* limb = divisions[task / divisors].in.limb(first + k);
         context.ntt(context.index(level, first + k)).inverse_scaled(limb, converter.scale(k));
+        converter.prepare(limb, limb, context.n(), k, context.kernels());
     });
-    convert_limbs(context, converter, divisions, first);
-    context.parallel(divisions.size() * first, [&](std::size_t task) {
-        const Division& division = divisions[task / first];
-        const std::size_t j = task % first;
-        if (rescale)
-            finish_rescaled_limb(context, level, j, division.out.limb(j), division.in.limb(j));
-        else
-            finish_limb(context, j, division.out.limb(j), division.in.limb(j), nullptr, nullptr);
+    const std::vector<LimbRange> ranges = limb_ranges(context, 0, first);
+    context.parallel(divisions.size() * ranges.size(), [&](std::size_t task) {
+        const Division& division = divisions[task / ranges.size()];
+        const LimbRange range = ranges[task % ranges.size()];
+        convert_limbs(context, converter, division.out, division.in, first, range);
+        for (std::size_t j = range.first; j < range.first + range.count; ++j)
+            if (rescale)
+                finish_rescaled_limb(context, level, j, division.out.limb(j), division.in.limb(j));
+            else
+                finish_limb(context, j, division.out.limb(j), division.in.limb(j), nullptr, nullptr);
     });
 }
 
-void switch_key(const Context& context, Decomposition& digits, const SwitchingKey& key, const Switch& to) {
+void switch_key(const Context& context, const Decomposition& digits, const RaisedDigits* raised, const SwitchingKey& key,
+                const Switch& to) {
     const std::size_t level = digits.level();
     const std::size_t first = to.rescale ? level : level + 1;
     const BaseConverter& converter = to.rescale ? context.rescale_converter(level) : context.special_converter(level);
@@ -140,29 +161,42 @@ void switch_key(const Context& context, Decomposition& digits, const SwitchingKe
         if (!to.rescale || add == nullptr || j > level) return;
         context.kernels().mul_scalar_add(part, add->limb(j), context.special_product(j), context.n(), context.modulus(j));
     };
-    context.parallel(divisors, [&](std::size_t k) {
-        const std::size_t j = first + k;
-        digits.transform(j);
-        digits.multiply(sums[0].limb(k), sums[1].limb(k), key, j);
-        for (std::size_t part = 0; part < 2; ++part) {
-            add_before(sums[part].limb(k), to.add[part], j);
-            context.ntt(context.index(level, j)).inverse_scaled(sums[part].limb(k), converter.scale(k));
+    const auto in_ranges = [&](std::size_t begin, std::size_t count, const auto& task) {
+        const std::vector<LimbRange> ranges = limb_ranges(context, begin, count);
+        context.parallel(ranges.size(), [&](std::size_t i) {
+            if (raised != nullptr)
+                task(*raised, ranges[i]);
+            else
+                task(digits.raise(ranges[i]), ranges[i]);
+        });
+    };
+    in_ranges(first, divisors, [&](const RaisedDigits& values, LimbRange range) {
+        for (std::size_t j = range.first; j < range.first + range.count; ++j) {
+            const std::size_t k = j - first;
+            digits.multiply(sums[0].limb(k), sums[1].limb(k), values, key, j);
+            for (std::size_t part = 0; part < 2; ++part) {
+                u64* limb = sums[part].limb(k);
+                add_before(limb, to.add[part], j);
+                context.ntt(context.index(level, j)).inverse_scaled(limb, converter.scale(k));
+                converter.prepare(limb, limb, context.n(), k, context.kernels());
+            }
         }
     });
-    const std::array<Division, 2> divisions{{{*to.out[0], sums[0]}, {*to.out[1], sums[1]}}};
-    convert_limbs(context, converter, divisions, 0);
-    context.parallel(first, [&](std::size_t j) {
+    in_ranges(0, first, [&](const RaisedDigits& values, LimbRange range) {
         Poly work(context.pool(), 2, context.n());
-        digits.transform(j);
-        digits.multiply(work.limb(0), work.limb(1), key, j);
-        for (std::size_t part = 0; part < 2; ++part) {
-            add_before(work.limb(part), to.add[part], j);
-            u64* out = to.out[part]->limb(j);
-            if (to.rescale)
-                finish_rescaled_limb(context, level, j, out, work.limb(part));
-            else
-                finish_limb(context, j, out, work.limb(part), to.add[part] == nullptr ? nullptr : to.add[part]->limb(j),
-                            to.permutation);
+        for (std::size_t part = 0; part < 2; ++part)
+            convert_limbs(context, converter, *to.out[part], sums[part], 0, range);
+        for (std::size_t j = range.first; j < range.first + range.count; ++j) {
+            digits.multiply(work.limb(0), work.limb(1), values, key, j);
+            for (std::size_t part = 0; part < 2; ++part) {
+                add_before(work.limb(part), to.add[part], j);
+                u64* out = to.out[part]->limb(j);
+                if (to.rescale)
+                    finish_rescaled_limb(context, level, j, out, work.limb(part));
+                else
+                    finish_limb(context, j, out, work.limb(part),
+                                to.add[part] == nullptr ? nullptr : to.add[part]->limb(j), to.permutation);
+            }
         }
     });
 }

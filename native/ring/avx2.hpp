@@ -13,6 +13,8 @@ void dot(u64* out, const u64* const* a, const u64* const* b, std::size_t count, 
          const Modulus& q);
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                   bool accumulate, std::size_t n, const Modulus& q);
-void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants);
+void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisConstants& constants);
+void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants, std::size_t first,
+             std::size_t count);
 
 }  // namespace cipherformer::avx2

@@ -45,4 +45,14 @@ BaseConverter::BaseConverter(const std::vector<Modulus>& from, const std::vector
     }
 }
 
+void BaseConverter::convert(u64* const* out, const u64* const* in, std::size_t n, const Kernels& kernels) const {
+    std::vector<std::vector<u64>> prepared(from().size(), std::vector<u64>(n));
+    std::vector<const u64*> rows;
+    for (std::size_t i = 0; i < prepared.size(); ++i) {
+        prepare(prepared[i].data(), in[i], n, i, kernels);
+        rows.push_back(prepared[i].data());
+    }
+    convert_prepared(out, rows.data(), n, 0, to().size(), kernels);
+}
+
 }  // namespace cipherformer

@@ -29,8 +29,16 @@ public:
     // Fast base conversion (Halevi, Polyakov, Shoup 2019, section 2): with y_i = x_i (Q/q_i)^-1 mod q_i taken in
     // [-(q_i - 1)/2, (q_i - 1)/2], out_j = sum_i y_i (Q/q_i) mod p_j. That is x + e Q for the centred x and an integer
     // |e| <= k/2; exact for k = 1. Limbs of n residues in coefficient order; out must not overlap in.
-    void convert(u64* const* out, const u64* const* in, std::size_t n, const Kernels& kernels) const {
-        kernels.convert(out, in, n, constants_);
+    void convert(u64* const* out, const u64* const* in, std::size_t n, const Kernels& kernels) const;
+
+    // The same in two steps, for callers that reuse the first: source i in the form of the path (in place or not), then
+    // destinations first .. first + count from prepared sources.
+    void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const Kernels& kernels) const {
+        kernels.prepare(out, in, n, i, constants_);
+    }
+    void convert_prepared(u64* const* out, const u64* const* in, std::size_t n, std::size_t first, std::size_t count,
+                          const Kernels& kernels) const {
+        kernels.convert(out, in, n, constants_, first, count);
     }
 
     u64 scale(std::size_t i) const { return constants_.inverse[i]; }  // (Q / q_i)^-1 mod q_i

@@ -56,8 +56,11 @@ struct Kernels {
     // The same for integers |a| <= 2^51 held as doubles.
     void (*lift_real)(u64* out, const double* a, std::size_t n, const Modulus& q);
 
-    // Fast base conversion; see BaseConverter::convert.
-    void (*convert)(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants);
+    // Fast base conversion; see BaseConverter. `prepare` brings source i into the path's own form of n words, which
+    // `convert` reads for destinations first .. first + count: out[0] is number `first`. Both see the same n.
+    void (*prepare)(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisConstants& constants);
+    void (*convert)(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants,
+                    std::size_t first, std::size_t count);
 
     // out[i] = in[index[i]] for an index that maps aligned groups of 8 to aligned groups of 8, as every Galois
     // automorphism in bit-reversed order does (not in place).

@@ -182,6 +182,7 @@ const Kernels& avx2_kernels() {
         avx2::reduce_centred,
         avx2::lift,
         avx2::lift_real,
+        avx2::prepare,
         avx2::convert,
         portable::permute,
         avx2::ntt_forward,

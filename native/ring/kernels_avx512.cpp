@@ -171,6 +171,7 @@ const Kernels& avx512_kernels() {
         avx512::reduce_centred,
         avx512::lift,
         portable::lift_real,
+        avx512::prepare,
         avx512::convert,
         avx512::permute,
         avx512::ntt_forward,

@@ -103,25 +103,26 @@ void lift_real(u64* out, const double* a, std::size_t n, const Modulus& q) {
     for (std::size_t i = 0; i < n; ++i) out[i] = q.from_signed(static_cast<std::int64_t>(a[i]));
 }
 
-// With h_i = (q_i - 1)/2, the centred y_i is ((y_i + h_i) mod q_i) - h_i; the constant part is `offset`.
-void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants) {
+// With h_i = (q_i - 1)/2, the centred y_i is ((y_i + h_i) mod q_i) - h_i: the first part is what is prepared, the
+// constant part is `offset`.
+void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisConstants& constants) {
+    const Modulus& q = constants.from[i];
+    const Shoup scale = q.shoup(constants.scaled ? 1 : constants.inverse[i]);
+    for (std::size_t t = 0; t < n; ++t) out[t] = q.add(q.mul(in[t], scale), q.half);
+}
+
+void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants, std::size_t first,
+             std::size_t count) {
     const std::size_t k = constants.from.size();
-    std::vector<u64> shifted(k * kBlock);
     for (std::size_t start = 0; start < n; start += kBlock) {
         const std::size_t length = std::min(kBlock, n - start);
-        for (std::size_t i = 0; i < k; ++i) {
-            const Modulus& q = constants.from[i];
-            const Shoup scale = q.shoup(constants.scaled ? 1 : constants.inverse[i]);
-            for (std::size_t t = 0; t < length; ++t)
-                shifted[i * kBlock + t] = q.add(q.mul(in[i][start + t], scale), q.half);
-        }
-        for (std::size_t j = 0; j < constants.to.size(); ++j) {
+        for (std::size_t j = first; j < first + count; ++j) {
             u128 sums[kBlock];
             std::fill_n(sums, length, constants.offset[j]);
             for (std::size_t i = 0; i < k; ++i)
                 for (std::size_t t = 0; t < length; ++t)
-                    sums[t] += static_cast<u128>(shifted[i * kBlock + t]) * constants.factor[j * k + i];
-            store_sums(out[j] + start, sums, length, false, constants.to[j]);
+                    sums[t] += static_cast<u128>(in[i][start + t]) * constants.factor[j * k + i];
+            store_sums(out[j - first] + start, sums, length, false, constants.to[j]);
         }
     }
 }
@@ -205,6 +206,7 @@ const Kernels& portable_kernels() {
         portable::reduce_centred,
         portable::lift,
         portable::lift_real,
+        portable::prepare,
         portable::convert,
         portable::permute,
         portable::ntt_forward,

@@ -27,7 +27,9 @@ void reduce(u64* out, const u64* a, std::size_t n, const Modulus& from, const Mo
 void reduce_centred(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to);
 void lift(u64* out, const std::int32_t* a, std::size_t n, const Modulus& q);
 void lift_real(u64* out, const double* a, std::size_t n, const Modulus& q);
-void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants);
+void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisConstants& constants);
+void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants, std::size_t first,
+             std::size_t count);
 void permute(u64* out, const u64* in, const std::uint32_t* index, std::size_t n);
 std::size_t uniform_words(u64* out, const u64* words, u64 limit, std::size_t n, const Modulus& q);
 

@@ -11,6 +11,7 @@
 // another prime p'), so the quotient is off by at most 8 * 2^50 * 2^-52 = 2 before rounding and |H - c p| <= 2.5 p, an
 // integer below 2^53 and exact in one FMA.
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "ring/avx2.hpp"
@@ -107,20 +108,6 @@ struct alignas(64) Row {
     double values[kChunk];
 };
 
-// y_i for one chunk, centred exactly: |x| <= 5/8 p before `reduce`.
-void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t length,
-                  const BasisConstants& constants) {
-    for (std::size_t i = 0; i < constants.from.size(); ++i) {
-        const Modulus& q = constants.from[i];
-        const Field f(q);
-        const Twiddle scale(constants.inverse[i], q);
-        for (std::size_t t = 0; t < length; t += 4) {
-            const Real x = load_real(in[i] + start + t);
-            _mm256_store_pd(y[i].values + t, reduce(constants.scaled ? x : mul(x, scale, f), f));
-        }
-    }
-}
-
 // The sums over i < k of y_i times a factor for `tile` vectors from t on.
 template <std::size_t tile>
 inline void sum_sources(Sum* sums, const Row* y, const double* factors, std::size_t k, std::size_t t) {
@@ -205,20 +192,33 @@ void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned s
     run(out, a, b, shift, count, accumulate, n, q);
 }
 
-void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants) {
-    if (!tiled(n)) return portable::convert(out, in, n, constants);
+// y_i centred exactly, as doubles: |x| <= 5/8 p before `reduce`.
+void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisConstants& constants) {
+    if (!tiled(n)) return portable::prepare(out, in, n, i, constants);
+    const Modulus& q = constants.from[i];
+    const Field f(q);
+    const Twiddle scale(constants.inverse[i], q);
+    for (std::size_t t = 0; t < n; t += 4) {
+        const Real x = load_real(in + t);
+        store(out + t, _mm256_castpd_si256(reduce(constants.scaled ? x : mul(x, scale, f), f)));
+    }
+}
+
+void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants, std::size_t first,
+             std::size_t count) {
+    if (!tiled(n)) return portable::convert(out, in, n, constants, first, count);
     const std::size_t k = constants.from.size();
     unsigned bits = 0;
     for (const Modulus& q : constants.from) bits = std::max(bits, q.bits);
     const std::size_t few = std::size_t{5} << (kMaxModulusBits - bits);
-    std::vector<Row> y(k);
+    std::vector<Row> y(k);  // rows of their own: limbs would fall on the same lines of the cache
     for (std::size_t start = 0; start < n; start += kChunk) {
         const std::size_t length = std::min(kChunk, n - start);
-        scale_inputs(y.data(), in, start, length, constants);
-        for (std::size_t j = 0; j < constants.to.size(); ++j) {
+        for (std::size_t i = 0; i < k; ++i) std::memcpy(y[i].values, in[i] + start, length * sizeof(u64));
+        for (std::size_t j = first; j < first + count; ++j) {
             const std::size_t size = group_size(bits, constants.to[j]);
             const auto sum = k > size ? combine<Groups> : k <= few ? combine<Once<true>> : combine<Once<false>>;
-            sum(out[j] + start, y.data(), constants.centred.data() + j * k, k, length, constants.to[j], size);
+            sum(out[j - first] + start, y.data(), constants.centred.data() + j * k, k, length, constants.to[j], size);
         }
     }
 }

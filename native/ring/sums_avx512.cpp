@@ -79,21 +79,6 @@ struct alignas(64) Row {
     u64 values[kChunk];
 };
 
-// (y_i + (q_i - 1)/2) mod q_i for one chunk; BasisConstants::offset takes the shift off again.
-void scale_inputs(Row* y, const u64* const* in, std::size_t start, std::size_t length,
-                  const BasisConstants& constants) {
-    for (std::size_t i = 0; i < constants.from.size(); ++i) {
-        const Modulus& q = constants.from[i];
-        const Field f(q);
-        const Twiddle scale(constants.inverse[i], q);
-        const Word half = broadcast(q.half);
-        for (std::size_t t = 0; t < length; t += 8) {
-            const Word x = load(in[i] + start + t);
-            store(y[i].values + t, fold(add(constants.scaled ? x : mul(x, scale, f), half), f.p));
-        }
-    }
-}
-
 // The sums over i for one destination modulus, one chunk.
 void combine(u64* out, const Row* y, const u64* factors, u64 offset, std::size_t k, std::size_t length,
              const Modulus& p) {
@@ -128,15 +113,29 @@ void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned s
     run(out, a, b, shift, count, accumulate, n, q);
 }
 
-void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants) {
+// (y_i + (q_i - 1)/2) mod q_i, as the portable path; BasisConstants::offset takes the shift off again.
+void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisConstants& constants) {
+    if (!tiled(n)) return portable::prepare(out, in, n, i, constants);
+    const Modulus& q = constants.from[i];
+    const Field f(q);
+    const Twiddle scale(constants.inverse[i], q);
+    const Word half = broadcast(q.half);
+    for (std::size_t t = 0; t < n; t += 8) {
+        const Word x = load(in + t);
+        store(out + t, fold(add(constants.scaled ? x : mul(x, scale, f), half), f.p));
+    }
+}
+
+void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants, std::size_t first,
+             std::size_t count) {
     const std::size_t k = constants.from.size();
-    if (!tiled(n) || k > kMaxTerms) return portable::convert(out, in, n, constants);
-    std::vector<Row> y(k);
+    if (!tiled(n) || k > kMaxTerms) return portable::convert(out, in, n, constants, first, count);
+    std::vector<Row> y(k);  // rows of their own: limbs would fall on the same lines of the cache
     for (std::size_t start = 0; start < n; start += kChunk) {
         const std::size_t length = std::min(kChunk, n - start);
-        scale_inputs(y.data(), in, start, length, constants);
-        for (std::size_t j = 0; j < constants.to.size(); ++j)
-            combine(out[j] + start, y.data(), constants.factor.data() + j * k, constants.offset[j], k, length,
+        for (std::size_t i = 0; i < k; ++i) std::copy_n(in[i] + start, length, y[i].values);
+        for (std::size_t j = first; j < first + count; ++j)
+            combine(out[j - first] + start, y.data(), constants.factor.data() + j * k, constants.offset[j], k, length,
                     constants.to[j]);
     }
 }

@@ -229,6 +229,19 @@ inline void test_conversion(std::size_t sources, std::size_t targets, std::size_
                 scaled.convert(out_rows.data(), scaled_rows.data(), n, k);
             else
                 plain.convert(out_rows.data(), in_rows.data(), n, k);
+            if (is_scaled && targets > 1) {  // the last destination alone
+                std::vector<Buffer> prepared;
+                std::vector<const u64*> rows;
+                for (std::size_t i = 0; i < sources; ++i) {
+                    prepared.push_back(pool->take(n));
+                    scaled.prepare(prepared[i].data(), in_scaled[i].data(), n, i, k);
+                    rows.push_back(prepared[i].data());
+                }
+                Buffer alone = pool->take(n);
+                u64* const row = alone.data();
+                scaled.convert_prepared(&row, rows.data(), n, targets - 1, 1, k);
+                check(std::equal(row, row + n, out_rows.back()), std::string("one destination ") + k.name);
+            }
             for (std::size_t t = 0; t < n; t += n > 64 ? 37 : 1) {
                 std::vector<u64> x;
                 for (std::size_t i = 0; i < sources; ++i) x.push_back(in[i][t]);
@@ -281,9 +294,9 @@ inline void run_suite(std::vector<const Kernels*> tables) {
     test_transforms(16, Modulus(generate_primes(16, {50})[0]));
     test_transforms(17, Modulus(generate_primes(17, {50})[0]));
     for (unsigned log_n : {1U, 2U, 3U, 4U, 5U, 12U}) test_permute(log_n);
-    for (std::size_t sources : {1U, 2U, 5U, 8U, 9U, 17U})
-        for (unsigned from_bits : {30U, 45U, 50U})
-            for (unsigned to_bits : {30U, 50U})
+    for (std::size_t sources : {1U, 2U, 5U, 6U, 8U, 9U, 10U, 11U, 12U, 17U})
+        for (unsigned from_bits : {30U, 45U, 49U, 50U})
+            for (unsigned to_bits : {30U, 49U, 50U})
                 for (const Kernels* k : tested) test_conversion(sources, 3, 64, from_bits, to_bits, *k);
     for (std::size_t n : {1U, 4U, 16U, 1024U})
         for (const Kernels* k : tested) test_conversion(3, 2, n, 50, 49, *k);

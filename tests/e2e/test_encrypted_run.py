@@ -40,7 +40,7 @@ def test_a_client_process_gets_the_plaintext_models_answers(world, shared_server
     assert (found.argmax(1) == expected.argmax(1)).all()
     assert record["plan"] == world.plan.fingerprint and len(record["answers"]) == len(X)
     first = record["answers"][0]
-    assert {r["primitive"] for r in first["trace"]} >= {"ct-ct product", "rotation", "rescale"}
+    assert {r["primitive"] for r in first["trace"]} >= {"ct-ct product", "rotation", "ct-pt matrix"}
     assert {r["layer"] for r in first["trace"]} >= {"first", "second"}
     assert sum(r["seconds"] for r in first["trace"]) <= first["seconds_server"] <= first["seconds"]
     assert record["peak_memory_server_bytes"] > 1 << 20 and record["peak_memory_client_bytes"] > 1 << 20

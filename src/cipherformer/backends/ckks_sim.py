@@ -138,7 +138,7 @@ class SimAlgebra:
         self.ledger.product(shadow.level)
         return Simulated(self._noisy(a.slots * b.slots, self._switching(shadow.level), shadow.scale), shadow)
 
-    def apply(self, a: Simulated, transform: Transform, scale: float) -> Simulated:
+    def apply(self, a: Simulated, transform: Transform, scale: float, rescale: bool = False) -> Simulated:
         """Linear map; a diagonal carries its encoding error, a rotation its key-switching error."""
         self.ledger.transform(transform, a.shadow.level, self.slots)
         total = np.zeros(self.slots, dtype=np.result_type(a.slots, transform.diagonals))
@@ -154,9 +154,9 @@ class SimAlgebra:
             * (size * a.shadow.scale) ** 2
         )
         switched = [r for r in (*transform.babies, *transform.giants) if r % self.slots]
-        return Simulated(
-            self._noisy(total, encoding + len(switched) * self._switching(shadow.level), shadow.scale), shadow
-        )
+        slots = self._noisy(total, encoding + len(switched) * self._switching(shadow.level), shadow.scale)
+        out = Simulated(slots, shadow)
+        return self.rescale(out) if rescale else out
 
     def rescale(self, a: Simulated) -> Simulated:
         """Divide by the last prime."""

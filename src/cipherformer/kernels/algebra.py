@@ -84,8 +84,9 @@ class SlotAlgebra(Protocol[V]):
     def multiply(self, a: V, b: V) -> V:
         """Product of two ciphertexts, relinearised, at the product of their scales."""
 
-    def apply(self, a: V, transform: Transform, scale: float) -> V:
-        """A linear map whose diagonals are encoded at `scale`; the scale of the result is the product."""
+    def apply(self, a: V, transform: Transform, scale: float, rescale: bool = False) -> V:
+        """A linear map whose diagonals are encoded at `scale`; the scale of the result is the product. With
+        `rescale` it is rescaled in the same step, which is cheaper."""
 
     def rescale(self, a: V) -> V:
         """Divide by the modulus of the level: one level and that factor of scale less."""

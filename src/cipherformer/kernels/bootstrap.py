@@ -155,7 +155,7 @@ def slots_to_coefficients(b: SlotAlgebra[V], boot: Bootstrap, values: Sequence[V
     mapped = [b.relabel(b.apply(x, first, summed / b.scale(x)), summed) for x in parts]
     x = b.rescale(mapped[0] if len(mapped) == 1 else b.add(*mapped))
     for transform in others:
-        x = b.rescale(b.apply(x, transform, float(b.modulus(b.level(x)))))
+        x = b.apply(x, transform, float(b.modulus(b.level(x))), rescale=True)
     return b.relabel(x, wanted)
 
 
@@ -166,7 +166,7 @@ def coefficients_to_slots(b: SlotAlgebra[V], boot: Bootstrap, raised: V) -> V:
     # Half of the sum with the conjugate is the real part: the sum is read at twice the scale.
     step = (wanted / 2.0 / b.scale(x)) ** (1.0 / len(boot.to_slots))
     for transform in boot.to_slots:
-        x = b.rescale(b.apply(x, transform, b.modulus(b.level(x)) * step))
+        x = b.apply(x, transform, b.modulus(b.level(x)) * step, rescale=True)
     return b.relabel(x, wanted / 2.0)
 
 

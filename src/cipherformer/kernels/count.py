@@ -202,10 +202,11 @@ class CountAlgebra:
         self.ledger.product(level)
         return Shadow(level, a.scale * b.scale)
 
-    def apply(self, a: Shadow, transform: Transform, scale: float) -> Shadow:
+    def apply(self, a: Shadow, transform: Transform, scale: float, rescale: bool = False) -> Shadow:
         """Linear map."""
         self.ledger.transform(transform, a.level, self.slots)
-        return Shadow(a.level, a.scale * scale)
+        out = Shadow(a.level, a.scale * scale)
+        return self.rescale(out) if rescale else out
 
     def rescale(self, a: Shadow) -> Shadow:
         """One level less."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -122,17 +123,20 @@ def _kernel(
 
 
 def _affine(b: SlotAlgebra[V], step: Step, x: list[V], transforms: Mapping[str, Transform]) -> V:
-    """Sum of linear maps; terms with the same sums afterwards share one rescaling and the rotations."""
+    """Sum of linear maps; terms with the same sums afterwards share one rescaling and the rotations. A
+    term that stands alone is rescaled in the same step."""
     groups: dict[tuple[int, ...], V] = {}
+    shared = Counter(term.post for term in step.terms)
     for term in step.terms:
         source = linear.rotate_sum(b, x[term.source], term.pre)
         wanted = step.scale * b.modulus(step.level_in)
-        y = b.apply(source, transforms[term.transform], wanted / b.scale(source))
-        y = b.relabel(y, wanted)
+        alone = shared[term.post] == 1
+        y = b.apply(source, transforms[term.transform], wanted / b.scale(source), rescale=alone)
+        y = b.relabel(y, step.scale if alone else wanted)
         groups[term.post] = b.add(groups[term.post], y) if term.post in groups else y
     total: V | None = None
     for post, y in groups.items():
-        y = linear.rotate_sum(b, b.rescale(y), post)
+        y = linear.rotate_sum(b, y if shared[post] == 1 else b.rescale(y), post)
         total = y if total is None else b.add(total, y)
     assert total is not None
     return total

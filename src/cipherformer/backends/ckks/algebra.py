@@ -154,13 +154,17 @@ class CkksAlgebra:
         with self.trace.timed("ct-ct product"):
             return self.evaluator.relinearise(a)
 
-    def apply(self, a: native.Ciphertext, transform: Transform, scale: float) -> native.Ciphertext:
-        """Linear map."""
+    def apply(
+        self, a: native.Ciphertext, transform: Transform, scale: float, rescale: bool = False
+    ) -> native.Ciphertext:
+        """Linear map; the division by P is one with the rescaling."""
         self.ledger.transform(transform, a.level, self.slots)
+        if rescale:
+            self.ledger.note("rescale", a.level)
         with self.trace.timed("encode"):
             encoded = self.encoded.transform(transform, a.level, scale)
         with self.trace.timed("ct-pt product" if transform.rotations == (0,) else "ct-pt matrix"):
-            return self.evaluator.apply(encoded, self._two_parts(a))
+            return self.evaluator.apply(encoded, self._two_parts(a), rescale)
 
     def rescale(self, a: native.Ciphertext) -> native.Ciphertext:
         """Divide by the last prime."""

@@ -16,9 +16,8 @@ OPERATIONS = (
     "rotate-hoisted",
 )
 MATRIX = ("matvec256-encode", "matvec256")
+WIDE_MATRIX = ("matvec768-encode", "matvec768")
 HOISTED = 8  # rotations of one ciphertext that `rotate-hoisted` shares the decomposition over
-MATRIX_SIZE = 256
-BABY_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Setting:
         limbs: primes of the ciphertext modulus: one of `first_bits`, the others of `scale_bits`.
         special: bits of the primes that key switching adds (cipherformer); peers choose their own.
         dnum: digits of hybrid key switching; `limbs / dnum` primes a digit, rounded up.
-        operations: names out of OPERATIONS and MATRIX.
+        operations: names out of OPERATIONS, MATRIX and WIDE_MATRIX.
+        matrix_size, baby_step: of the matrix-vector products.
     """
 
     log_n: int
@@ -40,6 +40,8 @@ class Setting:
     first_bits: int = 50
     scale_bits: int = 40
     dnum: int = 3
+    matrix_size: int = 256
+    baby_step: int = 16
 
     def case(self, operation: str) -> str:
         """`rotate-n15-l15`; encoding is named by N alone, at the largest number of limbs."""
@@ -51,8 +53,6 @@ class Setting:
             "operations": operations,
             "threads": threads,
             "hoisted": HOISTED,
-            "matrix_size": MATRIX_SIZE,
-            "baby_step": BABY_STEP,
         }
 
 
@@ -61,6 +61,7 @@ SETTINGS = (
     Setting(14, 6, (50,) * 2, OPERATIONS + MATRIX),
     Setting(15, 15, (45,) * 5, OPERATIONS),
     Setting(15, 8, (48,) * 3, MATRIX),
+    Setting(15, 8, (48,) * 3, WIDE_MATRIX, matrix_size=768, baby_step=32),
     Setting(16, 26, (45,) * 9, OPERATIONS),
     Setting(16, 8, (48,) * 3, MATRIX),
 )

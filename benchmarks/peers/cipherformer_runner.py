@@ -29,9 +29,10 @@ class Own(Library):
         self.public = self.secret.public_key()
         wanted = set(setting["operations"])
         self.operations = {}
-        if wanted & {"matvec256", "matvec256-encode"}:
+        products = {name for name in wanted if name.startswith("matvec")}
+        if products:
             self.operations.update(self.matrix(inputs))
-        if wanted - {"matvec256", "matvec256-encode"}:
+        if wanted - products:
             self.operations.update(self.single(inputs))
 
     def encode(self, values: np.ndarray) -> Any:
@@ -76,7 +77,8 @@ class Own(Library):
             keys.add(self.secret.rotation_key(step, self.level))
         evaluator = native.Evaluator(self.context, keys)
         vector = self.public.encrypt(self.encode(inputs.vector))
-        return {"matvec256-encode": encode_all, "matvec256": lambda: evaluator.apply(transform, vector)}
+        name = f"matvec{self.setting['matrix_size']}"
+        return {f"{name}-encode": encode_all, name: lambda: evaluator.apply(transform, vector)}
 
 
 if __name__ == "__main__":

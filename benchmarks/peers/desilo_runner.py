@@ -22,7 +22,10 @@ class Desilo(Library):
             self.missing = dict.fromkeys(setting["operations"], reason)
             return
         self.missing = {"rescale": "part of its products"}
-        self.missing |= dict.fromkeys(("matvec256", "matvec256-encode"), "its product takes another layout")
+        self.missing |= dict.fromkeys(
+            (name for name in setting["operations"] if name.startswith("matvec")),
+            "its product takes another layout",
+        )
         self.secret = engine.create_secret_key()
         public = engine.create_public_key(self.secret)
         relinearisation = engine.create_relinearization_key(self.secret)

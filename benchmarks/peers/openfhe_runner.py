@@ -25,9 +25,10 @@ class OpenFhe(Library):
         wanted = set(setting["operations"])
         self.operations = {}
         self.parameters = {"scaling": "FIXEDMANUAL", "dnum": setting["dnum"]}
-        if wanted & {"matvec256", "matvec256-encode"}:
+        products = {name for name in wanted if name.startswith("matvec")}
+        if products:
             self.operations.update(self.matrix(inputs))
-        if wanted - {"matvec256", "matvec256-encode"}:
+        if wanted - products:
             self.operations.update(self.single(inputs))
 
     def encode(self, values: np.ndarray) -> Any:
@@ -69,7 +70,7 @@ class OpenFhe(Library):
         context, size, step = self.context, self.setting["matrix_size"], self.setting["baby_step"]
         giants, order = range(0, size, step), 2 << self.setting["log_n"]
         context.EvalRotateKeyGen(self.keys.secretKey, [*range(1, step), *giants[1:]])
-        diagonals, repeat = inputs.diagonals(), len(inputs.x) // size
+        diagonals, repeat = inputs.diagonals(), len(inputs.x) // inputs.block
 
         def encode_all() -> list[list[Any]]:
             return [
@@ -90,7 +91,7 @@ class OpenFhe(Library):
                 total = inner if total is None else context.EvalAdd(total, inner)
             return total
 
-        return {"matvec256-encode": encode_all, "matvec256": product}
+        return {f"matvec{size}-encode": encode_all, f"matvec{size}": product}
 
 
 def _add_into(context: Any) -> Any:

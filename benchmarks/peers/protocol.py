@@ -35,24 +35,39 @@ class Library:
 
 
 class Inputs:
-    """The same slots for every subject: x, y and w in [-1, 1], a matrix, a vector tiled over the slots."""
+    """The same slots for every subject: x, y and w in [-1, 1], a matrix of float32, a vector tiled over the
+    slots.
+
+    A size that is no power of two lies twice in a row in a block that is one, so that no rotation wraps.
+    """
 
     def __init__(self, setting: dict[str, Any]) -> None:
         slots, size = 1 << (setting["log_n"] - 1), setting["matrix_size"]
         draw = np.random.default_rng(2026)
         self.x, self.y, self.w = draw.uniform(-1, 1, (3, slots))
-        self.matrix = draw.uniform(-1, 1, (size, size)) / size
-        self.vector = np.tile(draw.uniform(-1, 1, size), slots // size)
+        self.matrix = (draw.uniform(-1, 1, (size, size)) / size).astype(np.float32)
+        self.block = size if size & (size - 1) == 0 else 1 << (2 * size - 1).bit_length()
+        once = draw.uniform(-1, 1, size)
+        block = np.zeros(self.block)
+        block[:size] = once
+        if self.block > size:
+            block[size : 2 * size] = once
+        self.vector = np.tile(block, slots // self.block)
 
     def diagonals(self) -> np.ndarray:
-        """Row d holds matrix[i, (i + d) mod size]."""
+        """Row d holds matrix[i, (i + d) mod size], then zeros up to the block."""
         size = len(self.matrix)
         i = np.arange(size)
-        return np.stack([self.matrix[i, (i + d) % size] for d in range(size)])
+        rows = np.zeros((size, self.block))
+        for d in range(size):
+            rows[d, :size] = self.matrix[i, (i + d) % size]
+        return rows
 
     def expected(self, setting: dict[str, Any]) -> dict[str, np.ndarray]:
         """Slots of each operation's result (the last one where it gives several)."""
         size = setting["matrix_size"]
+        product = np.zeros(self.block)
+        product[:size] = self.matrix.astype(np.float64) @ self.vector[:size]
         return {
             "encrypt": self.x,
             "add": self.x + self.y,
@@ -61,7 +76,7 @@ class Inputs:
             "rescale": self.x * self.w,
             "rotate": np.roll(self.x, -1),
             "rotate-hoisted": np.roll(self.x, -setting["hoisted"]),
-            "matvec256": np.tile(self.matrix @ self.vector[:size], len(self.x) // size),
+            f"matvec{size}": np.tile(product, len(self.x) // self.block),
         }
 
 

@@ -17,6 +17,9 @@ class Seal(Library):
         bits = [setting["first_bits"], *[setting["scale_bits"]] * (setting["limbs"] - 1), 60]
         self.parameters = {"log_qp": sum(bits), "dnum": setting["limbs"]}
         self.operations = {}
+        if setting["matrix_size"] > 256:
+            self.missing = dict.fromkeys(setting["operations"], "without hoisting it takes a minute a product")
+            return
         if setting["log_n"] > 15:
             self.missing = dict.fromkeys(setting["operations"], "SEAL's security table ends at N = 2^15")
             return

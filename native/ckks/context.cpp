@@ -7,7 +7,6 @@ namespace cipherformer {
 namespace {
 
 constexpr unsigned kMaxThreads = 256;
-constexpr std::size_t kChunk = 4096;  // residues of each limb that one base conversion task handles
 
 unsigned checked_threads(unsigned threads) {
     if (threads < 1 || threads > kMaxThreads)
@@ -65,11 +64,6 @@ void Context::build_converters() {
             digits_.back().emplace_back(from, to, true);
         }
     }
-}
-
-void Context::parallel_chunks(const std::function<void(std::size_t, std::size_t)>& task) const {
-    const std::size_t size = std::min(kChunk, n());
-    parallel(n() / size, [&](std::size_t i) { task(i * size, size); });
 }
 
 void check_same_parameters(const Context& a, const Context& b, const char* what) {

@@ -59,8 +59,6 @@ public:
     void parallel(std::size_t count, const std::function<void(std::size_t)>& task) const {
         threads_->parallel_for(count, task);
     }
-    // task(start, count) over pieces of 0 .. n that suit the cache.
-    void parallel_chunks(const std::function<void(std::size_t, std::size_t)>& task) const;
 
 private:
     void build_converters();

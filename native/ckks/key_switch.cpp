@@ -8,13 +8,13 @@ namespace cipherformer {
 namespace {
 
 using Pointers = std::array<const u64*, Parameters::kMaxLimbs>;
-constexpr std::size_t kBlock = 512;  // residues of each limb that a product with a key handles at a time
+constexpr std::size_t kBlock = 1024;  // residues of each limb that a product with a key handles at a time
 using OutPointers = std::array<u64*, Parameters::kMaxLimbs>;
 
 }  // namespace
 
 std::vector<LimbRange> limb_ranges(const Context& context, std::size_t first, std::size_t count) {
-    constexpr std::size_t kLimbs = 4;  // which all digits of stay in the outer cache, and share the reading of the sources
+    constexpr std::size_t kLimbs = 8;  // whose digits share one reading of the sources
     const std::size_t threads = context.threads();
     const std::size_t pieces = std::min(count, ((count + kLimbs - 1) / kLimbs + threads - 1) / threads * threads);
     std::vector<LimbRange> out;

@@ -11,7 +11,6 @@
 // another prime p'), so the quotient is off by at most 8 * 2^50 * 2^-52 = 2 before rounding and |H - c p| <= 2.5 p, an
 // integer below 2^53 and exact in one FMA.
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "ring/avx2.hpp"
@@ -26,7 +25,6 @@ constexpr std::size_t kTerms = 8;
 constexpr std::size_t kRoomyTerms = 5;  // (5 + 1.75 + 1) 2^50 < 2^53: low and high part and one more residue
 constexpr std::size_t kChunk = 256;     // residues of one sum that stay in first-level cache over groups of terms
 constexpr std::size_t kTile = 4;        // vectors of one sum in registers
-constexpr std::size_t kWideTile = 5;    // where the second operand is one value for all lanes
 constexpr double kPlainStart = 0x1p103;
 constexpr double kCentredStart = 0x1.8p102;
 
@@ -64,6 +62,22 @@ Real second(const u64* b, std::size_t tile, std::size_t vector, unsigned shift) 
     return to_real(_mm256_set1_epi64x(static_cast<long long>(b[index])));
 }
 
+// The two parts of the sums of one chunk, on their way from the loop that adds to the loop that reduces. The processor
+// overlaps iterations of each loop, but its window is too short to overlap the end of one sum with the start of the next.
+struct alignas(64) Parts {
+    double high[kChunk], low[kChunk];
+
+    void put(std::size_t at, const Sum& sum) {
+        _mm256_store_pd(high + at, sum.high);
+        _mm256_store_pd(low + at, sum.low);
+    }
+    Sum get(std::size_t at) const {
+        Sum sum;
+        sum.high = _mm256_load_pd(high + at), sum.low = _mm256_load_pd(low + at);
+        return sum;
+    }
+};
+
 // One chunk of `length` residues from `start` on. Terms beyond eight go in groups; between groups the sums wait in
 // `partial`, within (1/2 + 2^-48) p.
 template <Repeat repeat, bool roomy>
@@ -71,6 +85,7 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
                std::size_t start, std::size_t length, const Modulus& q) {
     const Field f(q);
     alignas(64) double partial[kChunk];
+    Parts parts;
     for (std::size_t group = 0; group < count; group += kTerms) {
         const std::size_t end = std::min(count, group + kTerms);
         for (std::size_t i = 0; i < length; i += 4 * kTile) {
@@ -78,18 +93,18 @@ void dot_chunk(u64* out, const u64* const* a, const u64* const* b, unsigned shif
             for (std::size_t d = group; d < end; ++d)
                 for (std::size_t v = 0; v < kTile; ++v)
                     sums[v].add_product(load_real(a[d] + start + i + 4 * v), second<repeat>(b[d], start + i, v, shift));
-            for (std::size_t v = 0; v < kTile; ++v) {
-                const std::size_t at = i + 4 * v;
-                Real sum = sums[v].value<roomy>(kPlainStart, f);
-                if (group != 0)
-                    sum = add(sum, _mm256_load_pd(partial + at));
-                else if (accumulate)
-                    sum = add(sum, load_real(out + start + at));
-                if (end == count)
-                    store_residue(out + start + at, sum, f);
-                else
-                    _mm256_store_pd(partial + at, reduce(sum, f));
-            }
+            for (std::size_t v = 0; v < kTile; ++v) parts.put(i + 4 * v, sums[v]);
+        }
+        for (std::size_t at = 0; at < length; at += 4) {
+            Real sum = parts.get(at).template value<roomy>(kPlainStart, f);
+            if (group != 0)
+                sum = add(sum, _mm256_load_pd(partial + at));
+            else if (accumulate)
+                sum = add(sum, load_real(out + start + at));
+            if (end == count)
+                store_residue(out + start + at, sum, f);
+            else
+                _mm256_store_pd(partial + at, reduce(sum, f));
         }
     }
 }
@@ -108,13 +123,16 @@ struct alignas(64) Row {
     double values[kChunk];
 };
 
-// The sums over i < k of y_i times a factor for `tile` vectors from t on.
-template <std::size_t tile>
-inline void sum_sources(Sum* sums, const Row* y, const double* factors, std::size_t k, std::size_t t) {
-    for (std::size_t v = 0; v < tile; ++v) sums[v] = Sum(kCentredStart);
-    for (std::size_t i = 0; i < k; ++i) {
-        const Real factor = _mm256_broadcast_sd(factors + i);
-        for (std::size_t v = 0; v < tile; ++v) sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
+// The sums over i < k of y_i times a factor, one chunk.
+void sum_sources(Parts& parts, const Row* y, const double* factors, std::size_t k, std::size_t length) {
+    for (std::size_t t = 0; t < length; t += 4 * kTile) {
+        Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
+        for (std::size_t i = 0; i < k; ++i) {
+            const Real factor = _mm256_broadcast_sd(factors + i);
+            for (std::size_t v = 0; v < kTile; ++v)
+                sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
+        }
+        for (std::size_t v = 0; v < kTile; ++v) parts.put(t + 4 * v, sums[v]);
     }
 }
 
@@ -129,49 +147,46 @@ std::size_t group_size(unsigned from_bits, const Modulus& p) { return from_bits 
 // otherwise, k <= 11 and a <= 50, it is below 1.6 p + 2^-50 and is reduced again. H - c p is at most that and |low|, below
 // 2^53 and exact.
 template <bool exact>
-struct Once {
-    template <std::size_t tile>
-    static void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t t, const Field& f,
-                        std::size_t) {
-        const Real start = _mm256_set1_pd(kCentredStart);
-        Sum sums[tile];
-        sum_sources<tile>(sums, y, factors, k, t);
-        for (std::size_t v = 0; v < tile; ++v) {
+void combine_once(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
+    const Field f(p);
+    const Real start = _mm256_set1_pd(kCentredStart);
+    for (std::size_t t = 0; t < length; t += 4 * kTile) {
+        Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
+        for (std::size_t i = 0; i < k; ++i) {
+            const Real factor = _mm256_broadcast_sd(factors + i);
+            for (std::size_t v = 0; v < kTile; ++v)
+                sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
+        }
+        for (std::size_t v = 0; v < kTile; ++v) {
             const Real high = sub(sums[v].high, start);
             const Real quotient = round_even(_mm256_fmadd_pd(sums[v].low, f.inverse, _mm256_mul_pd(high, f.inverse)));
             const Real rest = add(_mm256_fnmadd_pd(quotient, f.p, high), sums[v].low);
             store(out + t + 4 * v, from_centred(exact ? rest : reduce(rest, f), f));
         }
     }
-};
+}
 
-// The same for any k, by groups. A group adds at most 2.5 p + k 2^49, the ones before it p more.
-struct Groups {
-    template <std::size_t tile>
-    static void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t t, const Field& f,
-                        std::size_t size) {
-        Real total[tile] = {};
-        for (std::size_t group = 0; group < k; group += size) {
-            Sum sums[tile];
-            sum_sources<tile>(sums, y + group, factors + group, std::min(size, k - group), t);
-            for (std::size_t v = 0; v < tile; ++v) {
-                const Real sum = sums[v].template value<true>(kCentredStart, f);
-                total[v] = group == 0 ? sum : add(reduce(total[v], f), reduce(sum, f));
-            }
-        }
-        for (std::size_t v = 0; v < tile; ++v) store_residue(out + t + 4 * v, total[v], f);
-    }
-};
-
-// One chunk. Five vectors side by side hide the latency of a sum's chain; the last one goes alone.
-template <typename How>
-void combine(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p,
-             std::size_t size) {
+// The same for any k, by groups of `size`. A group adds at most 2.5 p + k 2^49, the ones before it p more.
+void combine_groups(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p,
+                    std::size_t size) {
     const Field f(p);
-    std::size_t t = 0;
-    for (; t + 4 * kWideTile <= length; t += 4 * kWideTile)
-        How::template combine<kWideTile>(out, y, factors, k, t, f, size);
-    for (; t < length; t += 4) How::template combine<1>(out, y, factors, k, t, f, size);
+    Parts parts;
+    alignas(64) double total[kChunk] = {};
+    for (std::size_t group = 0; group < k; group += size) {
+        sum_sources(parts, y + group, factors + group, std::min(size, k - group), length);
+        for (std::size_t t = 0; t < length; t += 4) {
+            const Real sum = reduce(parts.get(t).value<true>(kCentredStart, f), f);
+            _mm256_store_pd(total + t, reduce(add(_mm256_load_pd(total + t), sum), f));
+        }
+    }
+    for (std::size_t t = 0; t < length; t += 4) store_residue(out + t, _mm256_load_pd(total + t), f);
+}
+
+// Rows of their own: limbs would fall on the same lines of the cache.
+void gather(Row* y, const u64* const* in, std::size_t k, std::size_t start, std::size_t length) {
+    for (std::size_t i = 0; i < k; ++i)
+        for (std::size_t t = 0; t < length; t += 4)
+            _mm256_store_pd(y[i].values + t, _mm256_castsi256_pd(load(in[i] + start + t)));
 }
 
 }  // namespace
@@ -211,14 +226,18 @@ void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisCo
     unsigned bits = 0;
     for (const Modulus& q : constants.from) bits = std::max(bits, q.bits);
     const std::size_t few = std::size_t{5} << (kMaxModulusBits - bits);
-    std::vector<Row> y(k);  // rows of their own: limbs would fall on the same lines of the cache
+    std::vector<Row> y(k);
     for (std::size_t start = 0; start < n; start += kChunk) {
         const std::size_t length = std::min(kChunk, n - start);
-        for (std::size_t i = 0; i < k; ++i) std::memcpy(y[i].values, in[i] + start, length * sizeof(u64));
+        gather(y.data(), in, k, start, length);
         for (std::size_t j = first; j < first + count; ++j) {
             const std::size_t size = group_size(bits, constants.to[j]);
-            const auto sum = k > size ? combine<Groups> : k <= few ? combine<Once<true>> : combine<Once<false>>;
-            sum(out[j - first] + start, y.data(), constants.centred.data() + j * k, k, length, constants.to[j], size);
+            const double* factors = constants.centred.data() + j * k;
+            if (k > size)
+                combine_groups(out[j - first] + start, y.data(), factors, k, length, constants.to[j], size);
+            else
+                (k <= few ? combine_once<true> : combine_once<false>)(out[j - first] + start, y.data(), factors, k, length,
+                                                                      constants.to[j]);
         }
     }
 }

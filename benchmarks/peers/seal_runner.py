@@ -18,7 +18,7 @@ class Seal(Library):
         self.parameters = {"log_qp": sum(bits), "dnum": setting["limbs"]}
         self.operations = {}
         if setting["matrix_size"] > 256:
-            self.missing = dict.fromkeys(setting["operations"], "without hoisting it takes a minute a product")
+            self.missing = dict.fromkeys(setting["operations"], "without hoisting it takes too long")
             return
         if setting["log_n"] > 15:
             self.missing = dict.fromkeys(setting["operations"], "SEAL's security table ends at N = 2^15")

@@ -134,7 +134,7 @@ def test_fields_are_checked() -> None:
         (ciphertext, 4, np.float64(np.nan).tobytes(), "scale"),
         (ciphertext, 4, np.float64(-1).tobytes(), "scale"),
         (ciphertext, 4 + 8 + 32, b"\xff" * 16, "not below its modulus"),
-        (key, 0, b"\x03", "unknown kind"),
+        (key, 0, b"\x09", "unknown kind"),
         (key, 1, b"\x01", "unknown kind"),
         (key, 0, b"\x01", "rotation by 0"),
         (key, 2, b"\x09\x00", "level 9"),

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,27 +29,36 @@ class Own:
 
     def __init__(self, setting: dict[str, Any]) -> None:
         self.settings = bootstrap_set(setting["set"])
-        target, ledger = self.settings.target(), refresh_ledger(self.settings)
-        self.target, self.boot = target, kernel.prepare(self.settings)
-        self.context = make_context(target, threads=setting["threads"])
-        self.secret, self.keys = native.SecretKey(self.context), native.KeySet(self.context)
-        self.keys.add(self.secret.relinearisation_key(ledger.relinearise))
-        self.keys.add(self.secret.conjugation_key(ledger.conjugate))
-        self.keys.add(self.secret.encapsulation_key())
-        self.keys.add(self.secret.decapsulation_key(ledger.raised))
-        for steps, level in ledger.rotations.items():
-            self.keys.add(self.secret.rotation_key(steps, level))
-        self.encoded = Encoded(self.context)
-        evaluator = native.Evaluator(self.context, self.keys)
-        self.algebra = CkksAlgebra(target.moduli, target.slots, evaluator, self.encoded)
+        self.target, ledger = self.settings.target(), refresh_ledger(self.settings)
+        self.boot = kernel.prepare(self.settings)
+        self.context = make_context(self.target, threads=setting["threads"])
+        self.secret, self.encoded = native.SecretKey(self.context), Encoded(self.context)
+        self.keys = [
+            self.secret.relinearisation_key(ledger.relinearise),
+            self.secret.conjugation_key(ledger.conjugate),
+            self.secret.encapsulation_key(),
+            self.secret.decapsulation_key(ledger.raised),
+            *(self.secret.rotation_key(steps, level) for steps, level in ledger.rotations.items()),
+        ]
         rng = np.random.default_rng(1)
-        self.slots = rng.uniform(-1, 1, target.slots) + 1j * rng.uniform(-1, 1, target.slots)
-        plain = self.context.encode(self.slots, self.settings.input_level, target.scale)
+        slots = self.target.slots
+        self.slots = rng.uniform(-1, 1, slots) + 1j * rng.uniform(-1, 1, slots)
+        plain = self.context.encode(self.slots, self.settings.input_level, self.target.scale)
         self.ciphertext = self.secret.encrypt(plain)
 
-    def refresh(self) -> tuple[native.Ciphertext, dict[str, float]]:
+    def algebra(self, threads: int) -> CkksAlgebra:
+        """With the same keys and transforms, on so many threads."""
+        same = threads == self.context.threads
+        context = self.context if same else make_context(self.target, threads=threads)
+        keys = native.KeySet(context)
+        for key in self.keys:
+            keys.add(key)
+        evaluator = native.Evaluator(context, keys)
+        return CkksAlgebra(self.target.moduli, self.target.slots, evaluator, self.encoded)
+
+    def refresh(self, b: CkksAlgebra) -> tuple[native.Ciphertext, dict[str, float]]:
         """A refreshed ciphertext and the seconds of each phase."""
-        b, boot, scale = self.algebra, self.boot, self.target.scale
+        boot, scale = self.boot, self.target.scale
         marks = [time.perf_counter()]
         x = kernel.slots_to_coefficients(b, boot, [self.ciphertext])
         marks.append(time.perf_counter())
@@ -63,31 +73,42 @@ class Own:
         phases = {name: marks[i + 1] - marks[i] for i, name in enumerate(names)}
         return y, {"seconds": marks[-1] - marks[0], **{f"seconds_{k}": v for k, v in phases.items()}}
 
+    def seconds(self, b: CkksAlgebra, repeat: int) -> float:
+        """Median of whole calls."""
+        return float(np.median([self.refresh(b)[1]["seconds"] for _ in range(repeat)]))
+
+
+def beside_a_busy_process(call: Callable[[], float]) -> float:
+    """A time while another process spins on the first core."""
+    spinner = subprocess.Popen([sys.executable, "-c", SPIN])
+    try:
+        os.sched_setaffinity(spinner.pid, {0})
+        return call()
+    finally:
+        spinner.kill()
+        spinner.wait()
+
 
 def main() -> None:
     setting = json.loads(sys.argv[1])
     own = Own(setting)
-    y, _ = own.refresh()  # encodes the transforms
+    b, repeat = own.algebra(setting["threads"]), setting["repeat"]
+    y, _ = own.refresh(b)  # encodes the transforms
     error = np.abs(own.context.decode(own.secret.decrypt(y)) - own.slots)
-    runs = [own.refresh()[1] for _ in range(setting["repeat"])]
+    before = time.process_time()
+    runs = [own.refresh(b)[1] for _ in range(repeat)]
+    used = (time.process_time() - before) / repeat
     metrics = {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
-    if setting["busy"]:
-        spinner = subprocess.Popen([sys.executable, "-c", SPIN])
-        try:
-            os.sched_setaffinity(spinner.pid, {0})
-            metrics["seconds_busy_core"] = float(
-                np.median([own.refresh()[1]["seconds"] for _ in range(setting["repeat"])])
-            )
-        finally:
-            spinner.kill()
-            spinner.wait()
     metrics |= {
+        "processor_seconds": used,
         "levels_left": y.level - own.settings.input_level,
         "precision_bits": float(-np.log2(error.mean())),
         "precision_bits_worst": float(-np.log2(error.max())),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "key_bytes": own.keys.memory_bytes(),
+        "key_bytes": sum(key.memory_bytes for key in own.keys),
         "transform_bytes": own.encoded.memory_bytes,
+        "seconds_busy_core": beside_a_busy_process(lambda: own.seconds(b, repeat)),
+        "seconds_one_thread": own.seconds(own.algebra(1), repeat),
     }
     parameters = {
         "set": own.settings.name,
@@ -97,6 +118,7 @@ def main() -> None:
         "security_bits": own.target.security_bits,
         "kernels": own.context.kernels,
         "order": "slots to coefficients first",
+        "load_average": os.getloadavg()[0],
     }
     sys.stdout.write(
         json.dumps({"version": cipherformer.__version__, "parameters": parameters, "metrics": metrics}) + "\n"

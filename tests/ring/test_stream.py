@@ -55,6 +55,14 @@ def test_activations_pass_from_block_to_block():
     assert not result.overflows
 
 
+def test_graphs_side_by_side_read_the_same_activations():
+    start = np.random.default_rng(0).normal(size=(1, 4, 8))
+    whole = [emulate_streamed([block(seed, "alone")], start, RingTarget(64, 16, 1)) for seed in (1, 2)]
+    result = emulate_streamed([iter([block(1, "a"), block(2, "b")])], start, RingTarget(64, 16, 1))
+    np.testing.assert_array_equal(result.output, np.concatenate([r.output for r in whole], axis=-1))
+    assert [b.name for b in result.blocks] == ["a", "b"]
+
+
 def test_a_stream_names_what_is_wrong():
     start = np.zeros((1, 4, 8))
     with pytest.raises(DataError, match="no blocks"):
@@ -69,7 +77,7 @@ def test_a_stream_names_what_is_wrong():
 
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", ["Llama", "Gemma2", "GPT2"])
-def test_a_folder_streams_as_the_whole_model(kind: str, tmp_path: Path):
+def test_a_folder_streams_as_the_whole_model(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     torch = pytest.importorskip("torch")
     import transformers
 
@@ -77,6 +85,7 @@ def test_a_folder_streams_as_the_whole_model(kind: str, tmp_path: Path):
 
     torch.manual_seed(0)
     shape = {"n_embd": 16, "n_layer": 3, "n_head": 4, "vocab_size": 40} if kind == "GPT2" else SHAPE
+    monkeypatch.setattr("cipherformer.capture.streamed._PART", 16 * 15)
     config = getattr(transformers, f"{kind}Config")(**shape, attn_implementation="eager", pad_token_id=None)
     model = getattr(transformers, f"{kind}{'LMHeadModel' if kind == 'GPT2' else 'ForCausalLM'}")(
         config
@@ -87,7 +96,13 @@ def test_a_folder_streams_as_the_whole_model(kind: str, tmp_path: Path):
         wanted = model(torch.from_numpy(tokens)[None]).logits.double().numpy()
     read = streamed(tmp_path, tokens=6)
     result = emulate_streamed(read.blocks(), read.start(tokens), RingTarget(64, 16, 1))
-    assert len(result.blocks) == 4
+    assert [b.name.split(".", 1)[-1] for b in result.blocks[2:]] == [
+        "2",
+        "norm",
+        "head.0",
+        "head.1",
+        "head.2",
+    ]
     np.testing.assert_allclose(result.reference, wanted, atol=1e-5)
     np.testing.assert_allclose(result.output, wanted, atol=5e-3)
     assert result.top1_agreement == 1.0
@@ -133,7 +148,7 @@ def test_the_command_streams_a_folder(tmp_path: Path):
     assert done.exit_code == 0, done.output
     record = json.loads(out.read_text())
     assert record["top1_agreement"] == 1.0
-    assert [b["name"].rsplit(".")[-1] for b in record["blocks"]] == ["0", "head"]
+    assert [b["name"].rsplit(".")[-1] for b in record["blocks"]] == ["0", "norm", "0"]
     assert "Blocks in 64 bits" in done.output
     done = CliRunner().invoke(main, ["emulate", "somewhere.py:model", "--stream"])
     assert done.exit_code == 2

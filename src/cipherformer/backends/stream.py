@@ -7,7 +7,7 @@ border the ring's values are rounded to the fraction bits of inputs, as a trunca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -75,8 +75,18 @@ class StreamedEmulation:
     overflows: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    target: RingTarget
+    policy: str
+    method: str
+    carrier: Carrier
+    seed: int
+    threads: int
+
+
 def emulate_streamed(
-    blocks: Iterable[Graph],
+    blocks: Iterable[Graph | Iterable[Graph]],
     start: Floats,
     target: RingTarget,
     *,
@@ -90,7 +100,8 @@ def emulate_streamed(
     """Run blocks one after the other; each graph has one input, the output of the graph before.
 
     Args:
-        blocks: captured graphs, made one at a time (`capture.streamed`).
+        blocks: captured graphs, made one at a time (`capture.streamed`). In place of a graph may stand
+            several, which read the same activations and whose outputs are joined along the last axis.
         start: activations that enter the first block.
         target: the ring.
         policy: of truncation, see `passes.truncate`.
@@ -98,7 +109,7 @@ def emulate_streamed(
         carrier: the fastest arithmetic allowed.
         seed: of probabilistic truncation.
         threads: of elementwise work.
-        on_block: called after each block.
+        on_block: called after each graph.
 
     Raises:
         ModelError, LimitError: as the passes do.
@@ -108,40 +119,54 @@ def emulate_streamed(
     runs: list[BlockRun] = []
     overflows: list[str] = []
     began = perf_counter()
-    for index, graph in enumerate(blocks):
-        if len(graph.inputs) != 1:
-            raise DataError(f"the block {graph.name} has {len(graph.inputs)} inputs", why="a stream has one")
-        name = graph.inputs[0].name
-        ring = to_ring(graph, [{name: wanted}, {name: got}] if index else [{name: wanted}], method=method)
-        wanted = evaluate(ring.reference, {name: wanted})[ring.reference.outputs[0]]
-        placement = place(ring.graph, target, policy)
-        del ring, graph
-        prepared = Prepared(placement, carrier=carrier, threads=threads)
-        prepared.encode()
-        before = perf_counter()
-        result = prepared.run({name: got}, seed=seed + index)
-        seconds = perf_counter() - before
-        got = result.values[placement.graph.outputs[0]]
-        error = np.abs(got - wanted)
-        runs.append(
-            BlockRun(
-                name=placement.graph.name,
-                relative=float(np.sqrt((error**2).sum() / (wanted**2).sum())),
-                largest=float(error.max()),
-                headroom=min(result.headroom.values()),
-                truncations=placement.truncations,
-                elements=placement.truncated_elements,
-                carriers=dict(result.carriers),
-                seconds=seconds,
-                seconds_in_all=perf_counter() - began,
-            )
-        )
-        overflows += result.overflows
-        del prepared, placement, result
-        began = perf_counter()
-        if on_block:
-            on_block(runs[-1])
+    for block in blocks:
+        outputs: list[tuple[Floats, Floats]] = []
+        for graph in [block] if isinstance(block, Graph) else block:
+            settings = _Settings(target, policy, method, carrier, seed + len(runs), threads)
+            before, after, run, left = _run(graph, wanted, got, settings)
+            outputs.append((before, after))
+            runs.append(replace(run, seconds_in_all=perf_counter() - began))
+            overflows += left
+            began = perf_counter()
+            if on_block:
+                on_block(runs[-1])
+            del graph
+        del block
+        wanted, got = (np.concatenate(parts, axis=-1) for parts in zip(*outputs, strict=True))
     if not runs:
         raise DataError("no blocks to run")
     agreement = float((wanted.argmax(axis=-1) == got.argmax(axis=-1)).mean())
     return StreamedEmulation(target, policy, tuple(runs), agreement, got, wanted, tuple(overflows))
+
+
+def _run(
+    graph: Graph, wanted: Floats, got: Floats, settings: _Settings
+) -> tuple[Floats, Floats, BlockRun, tuple[str, ...]]:
+    """One graph on activations in float64 and in the ring; its outputs, record and overflows."""
+    if len(graph.inputs) != 1:
+        raise DataError(f"the block {graph.name} has {len(graph.inputs)} inputs", why="a stream has one")
+    name = graph.inputs[0].name
+    samples = [{name: wanted}] if got is wanted else [{name: wanted}, {name: got}]
+    ring = to_ring(graph, samples, method=settings.method)
+    wanted = evaluate(ring.reference, {name: wanted})[ring.reference.outputs[0]]
+    placement = place(ring.graph, settings.target, settings.policy)
+    del ring
+    prepared = Prepared(placement, carrier=settings.carrier, threads=settings.threads)
+    prepared.encode()
+    before = perf_counter()
+    result = prepared.run({name: got}, seed=settings.seed)
+    seconds = perf_counter() - before
+    got = result.values[placement.graph.outputs[0]]
+    error = np.abs(got - wanted)
+    run = BlockRun(
+        name=placement.graph.name,
+        relative=float(np.sqrt((error**2).sum() / (wanted**2).sum())),
+        largest=float(error.max()),
+        headroom=min(result.headroom.values()),
+        truncations=placement.truncations,
+        elements=placement.truncated_elements,
+        carriers=dict(result.carriers),
+        seconds=seconds,
+        seconds_in_all=seconds,
+    )
+    return wanted, got, run, result.overflows

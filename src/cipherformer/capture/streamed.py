@@ -26,6 +26,8 @@ _PATHS = ("layers", "h")
 _NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 _HEADS = ("lm_head", "embed_out")
 _FEW_WORDS = 8
+_PART = 1 << 27
+"""Weights in one part of a head."""
 
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -61,8 +63,8 @@ class Weights:
                     continue
                 parameter.copy_(self.tensor(f"{at}.{name}" if at else name))
 
-    def tensor(self, name: str) -> Tensor:
-        """A tensor whose name ends so.
+    def tensor(self, name: str, rows: slice | None = None) -> Tensor:
+        """A tensor whose name ends so, or some of its rows.
 
         Raises:
             ModelError: there is none.
@@ -70,7 +72,8 @@ class Weights:
         found = next((n for n in self._files if n == name or n.endswith("." + name)), None)
         if found is None:
             raise ModelError(f"the folder has no weights {name}", fix="give a folder of save_pretrained")
-        tensor: Tensor = self._files[found].get_tensor(found)
+        file = self._files[found]
+        tensor: Tensor = file.get_tensor(found) if rows is None else file.get_slice(found)[rows]
         return tensor
 
 
@@ -87,15 +90,15 @@ class _Block(nn.Module):
         return result
 
 
-class _Tail(nn.Module):
-    """The last norm, the head and, where there is one, the cap on logits."""
+class _Head(nn.Module):
+    """A part of the head and, where there is one, the cap on logits."""
 
-    def __init__(self, norm: nn.Module, head: nn.Module, cap: float | None) -> None:
+    def __init__(self, head: nn.Module, cap: float | None) -> None:
         super().__init__()
-        self.norm, self.head, self._cap = norm, head, cap
+        self.head, self._cap = head, cap
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.norm(x))
+        logits: Tensor = self.head(x)
         return torch.tanh(logits / self._cap) * self._cap if self._cap else logits
 
 
@@ -128,8 +131,8 @@ class Streamed:
         """Number of blocks, without the tail."""
         return int(self.config.num_hidden_layers)
 
-    def blocks(self, limit: int | None = None) -> Iterator[Graph]:
-        """Graphs of the blocks, then of norm and head; the first `limit` blocks alone if it is given."""
+    def blocks(self, limit: int | None = None) -> Iterator[Graph | Iterator[Graph]]:
+        """Graphs of the blocks, of the last norm, and of parts of the head; or of the first `limit` blocks."""
         shape = torch.zeros(1, self.tokens, int(self.config.hidden_size))
         made: dict[str, tuple[nn.Module, Arguments]] = {}
         for index in range(self.layers if limit is None else min(limit, self.layers)):
@@ -142,7 +145,8 @@ class Streamed:
             yield capture(_Block(block, arguments), (shape,), name=f"{self.name}.{index}")
         made.clear()
         if limit is None or limit >= self.layers:
-            yield capture(self._tail(), (shape,), name=f"{self.name}.head")
+            yield capture(self._norm(), (shape,), name=f"{self.name}.norm")
+            yield self._heads(shape)
 
     def start(self, tokens: NDArray[np.int64] | None = None, seed: int = 0) -> NDArray[np.float64]:
         """What goes into the first block: [1, L, width], from token ids [L] or, without, from random rows.
@@ -234,22 +238,31 @@ class Streamed:
         rows = torch.zeros(1, self.tokens, int(self.config.hidden_size))
         return getattr(model, self.path)[0], self._observed(model, rows)[1]
 
-    def _tail(self) -> nn.Module:
+    def _norm(self) -> nn.Module:
         model = self._small(0)
         name = next((n for n in _NORMS if hasattr(model, n)), None)
         if name is None:
             raise ModelError("a model without a known last norm", where=self.name, fix="emulate it whole")
-        norm = getattr(model, name)
-        head = nn.Linear(int(self.config.hidden_size), int(self.config.vocab_size), bias=False)
+        norm: nn.Module = getattr(model, name)
         self.weights.fill(norm, name, self._spread)
+        return norm
+
+    def _heads(self, shape: Tensor) -> Iterator[Graph]:
+        """The head in parts of its rows."""
+        width, words = int(self.config.hidden_size), int(self.config.vocab_size)
+        cap = getattr(self.config, "final_logit_softcapping", None)
         names = self.weights.names
         own = next((h for h in _HEADS if any(n.endswith(f"{h}.weight") for n in names)), None)
-        if own is None and names:  # tied to the table
-            weight = self.weights.tensor(self._table(model)[0]).float()
-            head.weight = nn.Parameter(weight, requires_grad=False)
-        else:
-            self.weights.fill(head, own or _HEADS[0], self._spread)
-        return _Tail(norm, head, getattr(self.config, "final_logit_softcapping", None)).eval()
+        name = f"{own}.weight" if own else self._table(self._small(0))[0]  # tied to the table
+        step = max(1, _PART // width)
+        for index, first in enumerate(range(0, words, step)):
+            part = nn.Linear(width, min(step, words - first), bias=False)
+            if names:
+                rows = self.weights.tensor(name, slice(first, first + step)).float()
+                part.weight = nn.Parameter(rows, requires_grad=False)
+            else:
+                self.weights.fill(part, f"lm_head.{index}", self._spread)
+            yield capture(_Head(part, cap).eval(), (shape,), name=f"{self.name}.head.{index}")
 
 
 def streamed(folder: Path, *, tokens: int, seed: int = 0) -> Streamed:

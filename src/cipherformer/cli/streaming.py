@@ -48,8 +48,8 @@ def run(
     start = model.start(None if tokens is None else np.asarray(tokens, dtype=np.int64).reshape(-1)[:length])
     if tokens is None:
         console.print("no --data: random inputs, which show costs and rounding but not accuracy")
-    with progress_bar(console) as progress:
-        task = progress.add_task("emulating block by block", total=model.layers + 1)
+    with progress_bar(console, counted=False) as progress:
+        task = progress.add_task("emulating block by block", total=None)
         result = emulate_streamed(
             model.blocks(),
             start,

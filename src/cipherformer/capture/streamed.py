@@ -132,7 +132,7 @@ class Streamed:
         return int(self.config.num_hidden_layers)
 
     def blocks(self, limit: int | None = None) -> Iterator[Graph | Iterator[Graph]]:
-        """Graphs of the blocks, of the last norm, and of parts of the head; or of the first `limit` blocks."""
+        """Graphs of the blocks, the last norm, and parts of the head; or of the first `limit` blocks."""
         shape = torch.zeros(1, self.tokens, int(self.config.hidden_size))
         made: dict[str, tuple[nn.Module, Arguments]] = {}
         for index in range(self.layers if limit is None else min(limit, self.layers)):

@@ -30,6 +30,8 @@ RESULT_BITS = PUBLIC_BITS + SECRET_BITS
 """Fraction bits of factors of what is public, of those of the mask, and of sums of their products."""
 
 _COEFFICIENT_BITS = 16
+_BLOCK = 1 << 13
+_HALF = 1 << (TABLE_BITS - 2)
 _RIDGE = 1e-11
 _POINTS = 1500
 
@@ -114,13 +116,9 @@ def integer_cosines(log_size: int) -> Integers:
     return out
 
 
-@cache
-def public_cosines(log_size: int) -> Integers:
-    """`integer_cosines` rounded to `PUBLIC_BITS`."""
-    drop = TABLE_BITS - PUBLIC_BITS
-    out = np.asarray((integer_cosines(log_size) + (1 << (drop - 1))) >> drop)
-    out.setflags(write=False)
-    return out
+def _blocks(count: int) -> Iterator[slice]:
+    """Parts small enough for the cache."""
+    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
 def _series(square: Integers, divisors: tuple[int, ...]) -> Integers:
@@ -150,29 +148,59 @@ class IntegerWaves:
 
     def factors(self, masked: NDArray[np.uint64]) -> Iterator[Integers]:
         """cos and sin of k x^ in turn for each k, rounded to `PUBLIC_BITS`."""
-        return self._waves(masked, public_cosines(self.log_size))
+        drop = TABLE_BITS - PUBLIC_BITS
+        for wave in self._waves(masked):
+            yield (wave + (1 << (drop - 1))) >> drop
 
-    def _waves(self, value: NDArray[np.uint64], table: Integers) -> Iterator[Integers]:
-        size = 1 << self.log_size
+    def _waves(self, value: NDArray[np.uint64]) -> Iterator[Integers]:
+        """cos and sin of k x in turn, 30 fraction bits: the first from the table, then by recurrence.
+
+        f_(k+1) = 2 cos(x) f_k - f_(k-1), whose rounding adds up to k^2 units at most.
+        """
+        table, size = integer_cosines(self.log_size), 1 << self.log_size
         position = (value & np.uint64(size - 1)).astype(np.int64)
-        for k in range(1, len(self.waves.cosines) + 1):
-            at = position * k
-            yield table[at & (size - 1)]
-            yield table[(at - size // 4) & (size - 1)]
+        first = table[position]
+        cosine, sine = first, table[(position - size // 4) & (size - 1)]
+        before = np.full_like(cosine, 1 << TABLE_BITS), np.zeros_like(sine)
+        for _ in self.waves.cosines:
+            yield cosine
+            yield sine
+            after = [
+                ((first * now + _HALF) >> (TABLE_BITS - 1)) - old
+                for now, old in zip((cosine, sine), before, strict=True)
+            ]
+            before = cosine, sine
+            cosine, sine = after
+
+    def weighted(self, masked: NDArray[np.uint64], secrets: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The sum of `factors` times shares [2K, ...] of `secrets`, modulo 2^64."""
+        flat, rows = masked.reshape(-1), secrets.reshape(len(secrets), -1)
+        out = np.empty(flat.shape, np.uint64)
+        for part in _blocks(flat.size):
+            total = np.zeros(len(flat[part]), np.uint64)
+            for factor, row in zip(self.factors(flat[part]), rows, strict=True):
+                total += factor.view(np.uint64) * row[part]
+            out[part] = total
+        return out.reshape(masked.shape)
 
     def secrets(self, mask: NDArray[np.uint64]) -> Integers:
         """[2K, ...]: a_k cos(k r) - b_k sin(k r) and a_k sin(k r) + b_k cos(k r), in turn for each k."""
-        found = self._waves(mask, integer_cosines(self.log_size))
-        out = np.empty((2 * len(self.waves.cosines), *mask.shape), dtype=np.int64)
+        flat, count = mask.reshape(-1), len(self.waves.cosines)
+        out = np.empty((2 * count, flat.size), dtype=np.int64)
         drop = TABLE_BITS + _COEFFICIENT_BITS - SECRET_BITS
         half = 1 << (drop - 1)
-        sines = self.waves.sines or (0.0,) * len(self.waves.cosines)
-        for k, (a, b) in enumerate(zip(self.waves.cosines, sines, strict=True)):
-            u, v = (round(c * 2.0**_COEFFICIENT_BITS) for c in (a, b))
-            cosine, sine = next(found), next(found)
-            out[2 * k] = (u * cosine - v * sine + half) >> drop
-            out[2 * k + 1] = (u * sine + v * cosine + half) >> drop
-        return out
+        sines = self.waves.sines or (0.0,) * count
+        pairs = [
+            [round(c * 2.0**_COEFFICIENT_BITS) for c in pair]
+            for pair in zip(self.waves.cosines, sines, strict=True)
+        ]
+        for part in _blocks(flat.size):
+            found = self._waves(flat[part])
+            for k, (u, v) in enumerate(pairs):
+                cosine, sine = next(found), next(found)
+                out[2 * k, part] = (u * cosine - v * sine + half if v else u * cosine + half) >> drop
+                out[2 * k + 1, part] = (u * sine + v * cosine + half if v else u * sine + half) >> drop
+        return out.reshape(2 * count, *mask.shape)
 
     @property
     def constant(self) -> int:
@@ -182,10 +210,8 @@ class IntegerWaves:
     def evaluate(self, value: Integers, mask: NDArray[np.uint64]) -> Integers:
         """The integers that a protocol with this mask computes."""
         masked = value.astype(np.uint64) + mask
-        out = np.full(value.shape, self.constant, dtype=np.int64)
-        for factor, secret in zip(self.factors(masked), self.secrets(mask), strict=True):
-            out += factor * secret
-        return out
+        shares = self.secrets(mask).view(np.uint64)
+        return np.asarray(self.weighted(masked, shares).view(np.int64) + self.constant)
 
 
 def integer_waves(attrs: Mapping[str, Any], frac_bits: int) -> IntegerWaves:

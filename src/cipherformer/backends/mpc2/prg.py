@@ -13,9 +13,10 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from cipherformer.backends.mpc2.ring import U64, lowest
+from cipherformer.backends.mpc2.ring import U64, WORD
 
 SEED_BYTES = 32
+_BLOCK_BYTES = 16
 
 
 def fresh_seed() -> bytes:
@@ -46,6 +47,10 @@ class Stream:
         count = int(np.prod(shape, dtype=np.int64))
         counter = step.to_bytes(6, "big") + slot.to_bytes(2, "big") + bytes(8)
         encryptor = Cipher(algorithms.AES(self._key), modes.CTR(counter)).encryptor()
-        raw = encryptor.update(bytes(count * dtype.itemsize))
-        values = np.frombuffer(raw, dtype=dtype.newbyteorder("<")).reshape(shape)
-        return lowest(values.astype(U64), width)
+        size = count * dtype.itemsize
+        stream = np.empty(size + _BLOCK_BYTES, np.uint8)  # the library wants room for a block more
+        encryptor.update_into(np.zeros(size, np.uint8).data, stream.data)
+        values = stream[:size].view(dtype.newbyteorder("<")).astype(U64, copy=False).reshape(shape)
+        if width < WORD:
+            values &= U64((1 << width) - 1)
+        return values

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cipherformer.approx.fourier import IntegerWaves, integer_waves, public_cosines
+from cipherformer.approx.fourier import IntegerWaves, integer_cosines, integer_waves
 from cipherformer.backends.mpc2.program import Program, Slot, Step
 from cipherformer.backends.mpc2.protocol import DealerState, Held, Masks, PartyState, Protocol, whole
 from cipherformer.backends.mpc2.ring import U64, Ring
@@ -30,7 +30,7 @@ class Fourier(Protocol):
 
     def warm(self, step: Step) -> None:
         """Makes the table of public factors."""
-        public_cosines(_function(step).log_size)
+        integer_cosines(_function(step).log_size)
 
     def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
         (x,) = state.inputs(step)
@@ -41,9 +41,7 @@ class Fourier(Protocol):
         (x,) = state.inputs(step)
         (secrets,) = state.dealt[step.name]
         function = _function(step)
-        out = state.fresh(step)
-        for factor, secret in zip(function.factors(x.public), secrets, strict=True):
-            out = out + factor.astype(U64) * secret
+        out = state.fresh(step) + function.weighted(x.public, secrets)
         return [out + U64(function.constant % (1 << 64)) if state.is_server else out]
 
     def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:

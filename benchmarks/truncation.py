@@ -236,8 +236,8 @@ def main() -> None:
     text = tables(records)
     sys.stdout.write(text + "\n")
     if options.into:
-        block = re.compile(r"(<!-- reductions -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        options.into.write_text(block.sub(lambda m: m[1] + text + m[2], options.into.read_text()))
+        block = re.compile(r"(<!-- reductions -->\n).*?(<!-- end -->)", re.DOTALL)
+        options.into.write_text(block.sub(lambda m: f"{m[1]}{text}\n{m[2]}", options.into.read_text()))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 `--plan` and `--input` may be repeated, in pairs. Metrics of each plan: `seconds_per_image` (the server's
 evaluation, median), `seconds_processor` (the same in processor time, which other processes on the machine
 hardly change; compare it with the prediction at `--threads 1`), `seconds_predicted`, `seconds_encrypt`,
-`seconds_decrypt`, `agreement` (share of inputs whose largest output is that of the plaintext polynomial
+`seconds_decrypt`, `weight_bytes` (encoded weights in memory, the largest kept compact beyond
+`--max-weight-gb`), `agreement` (share of inputs whose largest output is that of the plaintext polynomial
 model), `max_error` against that model.
 """
 
@@ -37,9 +38,12 @@ def timed(call: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - start
 
 
-def measure(plan: cf.Plan, inputs: NDArray[np.float64], threads: int) -> dict[str, tuple[float, str]]:
+def measure(
+    plan: cf.Plan, inputs: NDArray[np.float64], threads: int, max_weight_bytes: int
+) -> dict[str, tuple[float, str]]:
     """Metrics with their units. The first evaluation encodes the weights and is not counted."""
-    keys, server = cf.generate_keys(plan.signature, threads=threads), cf.Evaluation(plan, threads=threads)
+    keys = cf.generate_keys(plan.signature, threads=threads)
+    server = cf.Evaluation(plan, threads=threads, max_weight_bytes=max_weight_bytes)
     for name, key in keys.evaluation_keys():
         server.add_key(name, key)
     server.run(keys.encrypt(inputs[:1]))
@@ -60,6 +64,7 @@ def measure(plan: cf.Plan, inputs: NDArray[np.float64], threads: int) -> dict[st
         **{name: (median(values), "s") for name, values in times.items()},
         "seconds_processor": (median(processor), "s"),
         "seconds_predicted": (estimate(plan, threads=threads).seconds, "s"),
+        "weight_bytes": (float(server.encoded.memory_bytes), "B"),
         "agreement": (float(np.mean(equal)), "1"),
         "max_error": (max(errors), "1"),
     }
@@ -71,6 +76,7 @@ def main() -> None:
     parser.add_argument("--input", action="append", type=Path, required=True, help=".npy file [n, ...]")
     parser.add_argument("--count", type=int, default=10, help="inputs to ask about (default 10)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--max-weight-gb", type=float, default=2.0, help="of encoded weights (default 2)")
     parser.add_argument("--case", action="append", metavar="NAME", help="only the plan of this name")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records to FILE")
     options = parser.parse_args()
@@ -87,7 +93,8 @@ def main() -> None:
             "levels": plan.levels,
             "log_n": plan.target.log_n,
         }
-        for metric, (value, unit) in measure(plan, inputs, options.threads).items():
+        found = measure(plan, inputs, options.threads, int(options.max_weight_gb * 1e9))
+        for metric, (value, unit) in found.items():
             records.append(
                 schema.BenchmarkRecord(
                     suite="models",

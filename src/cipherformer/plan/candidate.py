@@ -13,8 +13,9 @@ from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.passes.level import Refreshes, assign_levels, levels_needed, place_refreshes
 from cipherformer.passes.packing import Packed
-from cipherformer.plan.estimate import encoded_bytes, ledger_key_bytes, refresh_seconds, seconds_of
+from cipherformer.plan.estimate import ledger_key_bytes, refresh_seconds, seconds_of
 from cipherformer.plan.options import Options
+from cipherformer.plan.weights import plan_weights
 from cipherformer.targets.bootstrap import SETS, BootstrapSet, bootstrap_set
 from cipherformer.targets.ckks import CkksTarget, candidates, check_digits
 from cipherformer.targets.prices import PriceTable
@@ -78,9 +79,10 @@ def refreshed(packed: Packed, bootstrap: BootstrapSet, options: Options) -> Cand
     placed = place_refreshes(packed.steps, packed.outputs, bootstrap, cost, (one, two))
     steps = placed.steps
     ledger = _count(replace(packed, steps=steps), target, bootstrap)
-    seconds = sum(seconds_of(ledger, target, prices, options.threads, bootstrap).values())
-    weights = encoded_bytes(steps, packed.transforms, target)
-    return Candidate(packed, steps, target, seconds, weights, ledger_key_bytes(ledger, target), placed)
+    weights = plan_weights(steps, packed.transforms, target, options.max_weight_bytes)
+    times = seconds_of(ledger, target, prices, options.threads, bootstrap, weights.expansions)
+    seconds, held = sum(times.values()), weights.held_bytes
+    return Candidate(packed, steps, target, seconds, held, ledger_key_bytes(ledger, target), placed)
 
 
 def _step_cost(
@@ -93,9 +95,10 @@ def _step_cost(
         key = _work_key(step, packed.transforms)
         if key not in known:
             alone = replace(packed, steps=(*_stand_ins(step), step), outputs=(step.name,))
-            seconds = sum(seconds_of(_count(alone, target), target, prices, options.threads).values())
-            held = encoded_bytes([step], packed.transforms, target)
-            known[key] = seconds + options.memory_price * held / (1 << 30)
+            weights = plan_weights([step], packed.transforms, target, options.max_weight_bytes)
+            ledger = _count(alone, target)
+            times = seconds_of(ledger, target, prices, options.threads, expansions=weights.expansions)
+            known[key] = sum(times.values()) + options.memory_price * weights.held_bytes / (1 << 30)
         return known[key]
 
     return cost
@@ -133,9 +136,11 @@ def leveled(packed: Packed, log_n: int, options: Options) -> Candidate:
     best: Candidate | None = None
     for target in _targets(levels, log_n, options):
         ledger = _count(replace(packed, steps=steps), target)
-        seconds = sum(seconds_of(ledger, target, PriceTable.default(), options.threads).values())
-        weights = encoded_bytes(steps, packed.transforms, target)
-        found = Candidate(packed, steps, target, seconds, weights, ledger_key_bytes(ledger, target))
+        weights = plan_weights(steps, packed.transforms, target, options.max_weight_bytes)
+        prices, expansions = PriceTable.default(), weights.expansions
+        times = seconds_of(ledger, target, prices, options.threads, expansions=expansions)
+        seconds, held = sum(times.values()), weights.held_bytes
+        found = Candidate(packed, steps, target, seconds, held, ledger_key_bytes(ledger, target))
         if best is None or found.rank(options) < best.rank(options):
             best = found
     if best is None:

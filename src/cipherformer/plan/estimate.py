@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.bootstrap import prepare
 from cipherformer.kernels.count import Ledger, Operation, refresh_ledger
-from cipherformer.kernels.step import Step
 from cipherformer.plan.signature import Signature
 from cipherformer.plan.weights import MAX_WEIGHT_BYTES, plan_weights
 from cipherformer.targets.bootstrap import BootstrapSet
@@ -112,11 +110,6 @@ def _key_bytes(name: str, level: int, target: CkksTarget) -> int:
     if name.endswith("capsulate"):
         return 2 * (level + 2) * (8 << target.log_n)
     return target.key_bytes(level)
-
-
-def encoded_bytes(steps: Sequence[Step], transforms: Mapping[str, Transform], target: CkksTarget) -> int:
-    """Encoded diagonals in the server's memory, the largest kept compact."""
-    return plan_weights(steps, transforms, target).held_bytes
 
 
 def refresh_bytes(bootstrap: BootstrapSet | None) -> int:

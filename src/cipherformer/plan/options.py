@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cipherformer.ops import ErrorBudget
+from cipherformer.plan.weights import MAX_WEIGHT_BYTES
 from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
@@ -25,8 +26,8 @@ class Options:
             use: by its name or itself.
         precision_bits: least mean precision of a set that is chosen automatically.
         memory_price: seconds that a GiB of encoded weights counts for when refreshes are placed.
-        max_weight_bytes: encoded weights in the server's memory; a plan within it is preferred to a
-            faster one.
+        max_weight_bytes: encoded weights in the server's memory, the largest kept compact; a plan within it
+            is preferred to a faster one.
         flood_bits: hide the weights from clients: unused slots are cleared (one level more), and answers
             are re-randomised under an error that is uniform in +-2^flood_bits in each coefficient, which
             costs that much precision; -1 does not. SECURITY.md says what that promises.
@@ -43,6 +44,6 @@ class Options:
     bootstrap: str | BootstrapSet = "auto"
     precision_bits: float = 15.0
     memory_price: float = 0.1
-    max_weight_bytes: int = 2 << 30
+    max_weight_bytes: int = MAX_WEIGHT_BYTES
     flood_bits: int = -1
     insecure_target: CkksTarget | None = None

@@ -68,7 +68,7 @@ NORMS = {
 
 ACTIVATIONS = {"gpt2": "gelu", "bloom": "gelu", "t5_gated": "gelu", "clip_text": "function", "llama": "silu"}
 
-QUICK = ("llama", "gemma2", "gpt2", "bloom", "falcon", "t5_encoder", "bert", "vit", "clip_text")
+QUICK = ("llama", "gemma2", "gpt2", "bloom", "t5_encoder", "bert", "clip_text")
 NAMES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in zoo.ZOO]
 DECODERS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in zoo.DECODERS]
 

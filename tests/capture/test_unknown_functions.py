@@ -142,6 +142,18 @@ def test_a_jump_is_exact_in_a_ring_and_refused_by_polynomials():
         approximate(calibrate(graph, samples), ErrorBudget())
 
 
+def test_a_jump_stands_at_its_integer():
+    from cipherformer.graph.rewrite import GraphBuilder
+
+    x = np.arange(-(2**11), 2**11 + 1) / 2.0**12  # 0.25 is one of them
+    build = GraphBuilder("jump")
+    program = (("gt", 0, 0.25), ("mul", 1, 3.0), ("add", 0, 2), ("lt", 0, 0.0), ("sub", 3, 4))
+    graph = build.finish(build.emit("function", build.input("x", x.shape), program=program))
+    placement = place(to_ring(graph, [{"x": x}]).graph, RingTarget(64, 16, 1))
+    got = fixed.run(placement, {"x": x}).values[placement.graph.outputs[0]]
+    np.testing.assert_allclose(got, x + 3.0 * (x > 0.25) - (x < 0.0), atol=2.0**-12)
+
+
 def test_a_function_without_a_value_in_its_range_is_refused():
     graph, samples, _ = captured(lambda x: torch.log1p(x * x - 0.01) / torch.cos(x))
     holes, _, _ = captured(lambda x: torch.log10(x + 2.0))

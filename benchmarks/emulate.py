@@ -111,9 +111,11 @@ def parse_ring(text: str) -> RingTarget:
     return RingTarget(width, frac_bits, GUARD_BITS)
 
 
-def records(name: str, case: Case, rings: Sequence[str], minutes: float) -> list[schema.BenchmarkRecord]:
+def records(
+    name: str, case: Case, rings: Sequence[str], minutes: float, margin: float
+) -> list[schema.BenchmarkRecord]:
     """A record a ring and metric."""
-    ring, floats = to_ring(case.graph, case.calibration), list[list[Floats]]()
+    ring, floats = to_ring(case.graph, case.calibration, margin=margin), list[list[Floats]]()
     out = []
     for text in rings:
         runs = emulated(case, ring, parse_ring(text), floats, time.perf_counter() + 60.0 * minutes)
@@ -128,7 +130,7 @@ def records(name: str, case: Case, rings: Sequence[str], minutes: float) -> list
                     value=value,
                     unit=unit,
                     threads=1,
-                    parameters={**case.parameters, "guard_bits": GUARD_BITS},
+                    parameters={**case.parameters, "guard_bits": GUARD_BITS, "margin": margin},
                     machine=machine(),
                     date=today(),
                 )
@@ -145,6 +147,12 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=200, help="inputs at most (default 200)")
     parser.add_argument("--minutes", type=float, default=10.0, help="for one ring, at most (default 10)")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.1,
+        help="part of its width by which a range is widened (default 0.1)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records to FILE")
     options, console = parser.parse_args(), Console(highlight=False)
     torch.set_num_threads(1)
@@ -155,7 +163,9 @@ def main() -> None:
         except FileNotFoundError as error:
             console.print(f"{name}: left out, {error}")
             continue
-        found += records(name, case, options.ring or RINGS.get(name, ("64/16",)), options.minutes)
+        found += records(
+            name, case, options.ring or RINGS.get(name, ("64/16",)), options.minutes, options.margin
+        )
     if found:
         print_table(console, suite_table("emulate", found))
     if options.json and found:

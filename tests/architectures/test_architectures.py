@@ -37,12 +37,16 @@ BOUNDS = {
     "falcon": 1e-3,
     "falcon_new": 1e-3,
     "falcon_alibi": 1e-3,
+    "apertus": 1e-3,
+    "nemotron": 5e-3,
+    "modernbert": 6e-4,
     "bert": 6e-4,
     "roberta": 6e-4,
     "distilbert": 6e-4,
     "t5": 6e-4,
     "t5_gated": 6e-4,
     "t5_encoder": 2e-3,
+    "swin": 6e-4,
     "vit": 6e-4,
     "clip_vision": 6e-4,
     "clip_text": 6e-4,
@@ -66,7 +70,16 @@ NORMS = {
 }
 """Normalisations of models that write them out, and of one that does not."""
 
-ACTIVATIONS = {"gpt2": "gelu", "bloom": "gelu", "t5_gated": "gelu", "clip_text": "function", "llama": "silu"}
+ACTIVATIONS = {
+    "gpt2": "gelu",
+    "bloom": "gelu",
+    "t5_gated": "gelu",
+    "llama": "silu",
+    "clip_text": "function",
+    "apertus": "function",
+    "nemotron": "function",
+}
+"""What the activations become; those of the last three have no entry in the table."""
 
 QUICK = ("llama", "gemma2", "gpt2", "bloom", "t5_encoder", "bert", "clip_text")
 NAMES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in zoo.ZOO]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from small_models import attention_graph, convolutions, ring, samples
@@ -137,7 +139,7 @@ def test_a_signature_survives_its_text_and_holds_no_weights(plan):
         np.array_equal(a.packing, b.packing) for a, b in zip(again.inputs, signature.inputs, strict=True)
     )
     assert "coefficients" not in signature.to_json()
-    for text in ("", "{}", "[]", signature.to_json().replace('"version": 2', '"version": 7')):
+    for text in ("", "{}", "[]", re.sub(r'"version": \d+', '"version": 77', signature.to_json())):
         with pytest.raises(FormatError):
             Signature.from_json(text)
 

@@ -19,6 +19,8 @@ from cipherformer.errors import LimitError
         ("sigmoid", -12.0, 12.0, 2.0**-12),
         ("erf", -4.0, 4.0, 2.0**-12),
         ("exp", -16.0, 0.0, 2.0**-12),
+        ("exp", -200.0, 0.0, 2.0**-12),
+        ("tanh", -60.0, 60.0, 2.0**-12),
     ],
 )
 def test_lowerings_keep_their_error(op: str, low: float, high: float, error: float):

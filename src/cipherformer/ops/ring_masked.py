@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.approx import fourier, newton
-from cipherformer.ops.ring_functions import PRECISION, SLACK, interval, result_bits
+from cipherformer.errors import LimitError
+from cipherformer.ops.ring_functions import PRECISION, SLACK, fitted, interval, relu, result_bits
 from cipherformer.ops.spec import Attrs, Builder, ErrorBudget, Lower, Lowering
 
 SET = "masked"
@@ -29,16 +30,26 @@ _SLACK = 0.02
 """By which the fitted interval is wider than the calibrated one, of its length: roundings cross its ends."""
 
 
-def _waves(function: Callable[[Floats, Attrs], Floats], *, halved: bool) -> Lower:
+_FLOOR = -14.0
+"""exp is less than a millionth below."""
+
+
+def _waves(function: Callable[[Floats, Attrs], Floats], *, halved: bool, clipped: bool) -> Lower:
     def lower(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
         x = inputs[0]
         low, high = interval(build, x)
+        if clipped and low < 2.0 * _FLOOR < _FLOOR < high:
+            above = relu(build, (build.emit("sub", x, build.constant(_FLOOR)),), attrs, budget)
+            x, low = build.emit("add", above, build.constant(_FLOOR)), _FLOOR
         slack = _SLACK * (high - low)
 
         def rest(t: Floats) -> Floats:
             return np.asarray(function(t, attrs) - t / 2.0 if halved else function(t, attrs))
 
-        found = fourier.fit(rest, low - slack, high + slack, budget.activation, even=halved)
+        try:
+            found = fourier.fit(rest, low - slack, high + slack, budget.activation, even=halved)
+        except LimitError:  # a range so wide that comparisons and a chain of products are cheaper
+            return fitted(function)(build, inputs, attrs, budget)
         waves = build.emit(
             "fourier",
             x,
@@ -109,4 +120,5 @@ def lowerings(op: str, function: Callable[[Floats, Attrs], Floats]) -> dict[str,
         return {f"ring.{SET}": Lowering(inverse_sqrt, needs_range=True)}
     if op not in _WAVES:
         return {}
-    return {f"ring.{SET}": Lowering(_waves(function, halved=op in _HALVED), needs_range=True)}
+    emit = _waves(function, halved=op in _HALVED, clipped=op == "exp")
+    return {f"ring.{SET}": Lowering(emit, needs_range=True)}

@@ -286,13 +286,17 @@ def test_functions_as_sums_of_waves_are_placed_too(name: str):
         np.testing.assert_allclose(got, wanted, atol=2e-3)
 
 
-@pytest.mark.parametrize("policy", ["every", "hoisted", "optimal"])
-def test_the_masked_profile_is_near_what_the_two_party_engine_declares(policy: str):
+@pytest.mark.parametrize(("policy", "above"), [("every", 2.0), ("hoisted", 1.5), ("optimal", 1.5)])
+def test_the_masked_profile_is_an_upper_estimate_of_the_two_party_engine(policy: str, above: float):
+    """The engine extends a ring only where a reader needs it; the profile charges every extension."""
     from cipherformer.backends.mpc2.build import build
     from cipherformer.backends.mpc2.protocols import cost as declared
 
     built = build(attention_graph(8, 8, 2), samples((1, 8, 3)), policy=policy)
     wanted, found = declared(built.compiled.program), cost(built.placement, protocol("masked"))
-    assert found.rounds == pytest.approx(wanted.rounds, rel=0.15)
-    assert found.online_bytes == pytest.approx(wanted.server_bytes, rel=0.15)
-    assert found.offline_bytes == pytest.approx(wanted.dealt_bytes, rel=0.4)
+    pairs = [
+        (found.rounds, wanted.rounds),
+        (found.online_bytes, wanted.server_bytes),
+        (found.offline_bytes, wanted.dealt_bytes),
+    ]
+    assert all(0.9 * real < estimate < above * real for estimate, real in pairs)

@@ -97,7 +97,9 @@ def from_folder(folder: Path, *, tokens: int) -> Loaded:
         if weights:
             module = cls.from_pretrained(folder, config=config, local_files_only=True)
         else:
-            module = (cls.from_config if names[0] == "AutoModel" else cls)(config)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # the same random weights each time
+                module = (cls.from_config if names[0] == "AutoModel" else cls)(config)
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ModelError(
             "cannot load a model from this folder",

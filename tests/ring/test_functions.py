@@ -63,3 +63,31 @@ def test_newton_keeps_its_error(low: float, ratio: float, power: float, e: float
 def test_newton_refuses_what_is_not_positive():
     with pytest.raises(LimitError, match="zero or negative"):
         newton.plan(0.0, 1.0, 1e-3, power=-1.0)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return 0.5 * x * (1.0 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+
+
+@pytest.mark.parametrize("low, high", [(-1.0, 1.0), (-2.5, 2.0), (-5.0, 4.0), (-8.0, 12.0)])
+def test_a_fit_stays_near_its_function_beyond_its_ends(low: float, high: float):
+    fit = piecewise.fit(gelu, low, high, 2.0**-12)
+    robust = piecewise.robust(gelu, low, high, fit)
+    reach = 0.4 * (high - low)
+    inside, outside = np.linspace(low, high, 2001), np.array([low - reach, high + reach])
+    assert np.max(np.abs(robust.evaluate(inside) - gelu(inside))) <= 1.1 * 2.0**-12
+    assert np.max(np.abs(robust.evaluate(outside) - gelu(outside))) <= 0.02
+    assert len(robust.breaks) <= len(fit.breaks) + 2
+
+
+def test_one_polynomial_stays_one_where_it_can():
+    fit = piecewise.fit(gelu, -1.0, 1.0, 2.0**-12)
+    robust = piecewise.robust(gelu, -1.0, 1.0, fit)
+    assert fit.breaks == robust.breaks == ()
+    x = np.array([-1.5, 1.5])
+    assert np.max(np.abs(robust.evaluate(x) - gelu(x))) < 0.5 * np.max(np.abs(fit.evaluate(x) - gelu(x)))
+
+
+def test_an_end_without_values_stays_as_it_is():
+    fit = piecewise.fit(np.log, 0.1, 4.0, 1e-4)
+    assert piecewise.robust(np.log, 0.1, 4.0, fit).breaks[0] == fit.breaks[0]

@@ -9,7 +9,7 @@ evaluation selects the coefficients by comparisons and runs one Horner chain, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +24,15 @@ Function = Callable[[Floats], Floats]
 _GRID = 201
 _BISECTIONS = 10
 
+_REACH = 0.5
+"""Of the interval's length: as far beyond an end a line is fitted."""
+_LONGER = 0.25
+"""Of the interval's length: as far beyond its ends one polynomial is fitted."""
+_EDGE = 0.01
+"""Of the interval's length: where a line begins, so that rounding at the end itself finds the inner piece."""
+_HARMLESS = 8.0
+"""An outermost piece within this many times the error asked for needs no line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piecewise:
@@ -34,12 +43,14 @@ class Piecewise:
         centres: of the pieces, one more than breaks; 0 for the outermost affine ones.
         coefficients: for each piece, constant first, all of equal length.
         error: largest absolute error on the fitted interval.
+        target: the error that was asked for.
     """
 
     breaks: tuple[float, ...]
     centres: tuple[float, ...]
     coefficients: tuple[tuple[float, ...], ...]
     error: float
+    target: float
 
     def evaluate(self, x: Floats) -> Floats:
         """Values in float64; outside the fitted interval the outermost pieces go on."""
@@ -96,9 +107,64 @@ def fit(
     length = max(len(c) for _, _, c, _ in found)
     rows = [_padded(c, length) for _, _, c, _ in found]
     centres = [0.0 if len(c) <= 2 else (a + b) / 2.0 for a, b, c, _ in found]
-    return Piecewise(
-        tuple(b for _, b, _, _ in found[:-1]), tuple(centres), tuple(rows), max(w for *_, w in found)
-    )
+    breaks, worst = tuple(b for _, b, _, _ in found[:-1]), max(w for *_, w in found)
+    return Piecewise(breaks, tuple(centres), tuple(rows), worst, error)
+
+
+def robust(function: Function, low: float, high: float, found: Piecewise, *, right: bool = True) -> Piecewise:
+    """A fit that stays near the function beyond the ends, too: calibration sees some inputs, not all.
+
+    One polynomial, which needs no look-up, is fitted on a longer interval if that costs no accuracy.
+    Otherwise straight lines stand beyond the ends at which the polynomials would run away. An end where the
+    function is not finite is left as it is.
+
+    Args:
+        function: that was fitted.
+        low: left end.
+        high: right end.
+        found: the fit on [low, high].
+        right: whether values may lie beyond the right end.
+    """
+    reach, edge = _REACH * (high - low), _EDGE * (high - low)
+    if not found.breaks:
+        longer = _longer(function, low, high, found, right=right)
+        if longer is not found:
+            return longer
+    found = _with_line(found, function, low - reach, low - edge, left=True)
+    return _with_line(found, function, high + edge, high + reach, left=False) if right else found
+
+
+def _longer(function: Function, low: float, high: float, found: Piecewise, *, right: bool) -> Piecewise:
+    """One polynomial fitted on a longer interval, if it keeps the error on [low, high]."""
+    degree, more = len(found.coefficients[0]) - 1, _LONGER * (high - low)
+    first, last = low - more, high + more * right
+    with np.errstate(all="ignore"):
+        row, worst = _interpolated(function, first, last, degree)
+    if not worst <= _HARMLESS * found.target:  # nan: outside the function's domain
+        return found
+    centre = 0.0 if degree == 1 else (first + last) / 2.0
+    longer = replace(found, centres=(centre,), coefficients=(_padded(row, degree + 1),))
+    grid = np.linspace(low, high, _GRID)
+    error = float(np.max(np.abs(longer.evaluate(grid) - function(grid))))
+    return replace(longer, error=error) if error <= found.target else found
+
+
+def _with_line(found: Piecewise, function: Function, first: float, last: float, *, left: bool) -> Piecewise:
+    """With a line on [first, last] and beyond, if the outermost piece is far off there and a line less."""
+    grid = np.linspace(first, last, _GRID)
+    with np.errstate(all="ignore"):
+        values = np.asarray(function(grid))
+    if not np.isfinite(values).all():
+        return found
+    line, worst = _interpolated(function, first, last, 1)
+    here = float(np.max(np.abs(found.evaluate(grid) - values)))
+    if here <= max(_HARMLESS * found.target, worst):
+        return found
+    end, row = last if left else first, _padded(line, len(found.coefficients[0]))
+    parts = ((end,), (0.0,), (row,))
+    old = (found.breaks, found.centres, found.coefficients)
+    breaks, centres, rows = (new + kept if left else kept + new for new, kept in zip(parts, old, strict=True))
+    return replace(found, breaks=breaks, centres=centres, coefficients=rows)
 
 
 def _check_finite(function: Function, low: float, high: float) -> None:

@@ -41,7 +41,7 @@ def fitted(function: Callable[[Floats, Attrs], Floats], *, to_scale: bool = Fals
     """The lowering of any function of one number, within `budget.activation` on its calibrated range.
 
     With `to_scale` (for exponentials, whose results are divided by their sum) the error is an eighth of that,
-    times the largest |f|.
+    times the largest |f|; no value lies beyond their right end, as the largest was subtracted.
     """
 
     def lower(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
@@ -49,8 +49,12 @@ def fitted(function: Callable[[Floats, Attrs], Floats], *, to_scale: bool = Fals
         error = budget.activation
         if to_scale:
             error *= float(np.max(np.abs(function(np.linspace(low, high, 101), attrs)))) / 8.0
-        fit = piecewise.fit(lambda x: function(x, attrs), low, high, error, degree=budget.max_degree)
-        return horner(build, inputs[0], fit)
+
+        def of_x(x: Floats) -> Floats:
+            return function(x, attrs)
+
+        fit = piecewise.fit(of_x, low, high, error, degree=budget.max_degree)
+        return horner(build, inputs[0], piecewise.robust(of_x, low, high, fit, right=not to_scale))
 
     return lower
 
@@ -61,8 +65,12 @@ def programmed(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Erro
     """
     low, high = interval(build, inputs[0])
     code = program.of(attrs)
+
+    def of_x(x: Floats) -> Floats:
+        return program.evaluate(code, x)
+
     fit = piecewise.fit(
-        lambda x: program.evaluate(code, x),
+        of_x,
         low,
         high,
         budget.activation,
@@ -70,7 +78,7 @@ def programmed(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Erro
         breaks=program.breaks(code, low, high),
         wide=3,
     )
-    return horner(build, inputs[0], fit)
+    return horner(build, inputs[0], piecewise.robust(of_x, low, high, fit))
 
 
 def horner(build: Builder, x: str, fit: piecewise.Piecewise) -> str:

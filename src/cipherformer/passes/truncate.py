@@ -72,6 +72,8 @@ def place(
         return replace(min(reversed(found), key=lambda p: p.truncated_elements), policy=policy)
     best = min(reversed(found), key=aim.of)
     solved = optimal(graph, target, aim, found[-1], seconds=seconds, on_program=on_program)
+    if target.narrower and (solved is None or solved.solved is None or solved.solved.timed_out):
+        solved = _better(solved, _in_one_ring(graph, target, aim, found[-1], seconds, on_program), aim)
     if solved is not None and aim.of(solved) <= aim.of(best):
         return solved
     why = "the solver found no placement in its time"
@@ -80,6 +82,28 @@ def place(
         why = f"the solver's placement costs {aim.of(solved):.6g}, the greedy one {aim.of(best):.6g}"
         book = replace(solved.solved, taken=best.policy, why=why)
     return replace(best, policy=policy, solved=book)
+
+
+def _in_one_ring(
+    graph: Graph,
+    target: RingTarget,
+    aim: Objective,
+    start: Placement,
+    seconds: float,
+    on_program: Callable[[int, int], None] | None,
+) -> Placement | None:
+    """`optimal` without the narrower rings: a smaller program, which the solver finishes."""
+    single = replace(target, narrower=())
+    found = optimal(graph, single, aim, start, seconds=seconds, on_program=on_program)
+    if found is None or found.solved is None:
+        return found
+    why = "several rings were too hard in the time: this is the optimum in the widest one"
+    return replace(found, target=target, solved=replace(found.solved, taken="optimal in one ring", why=why))
+
+
+def _better(a: Placement | None, b: Placement | None, aim: Objective) -> Placement | None:
+    known = [p for p in (a, b) if p is not None]
+    return min(known, key=aim.of) if known else None
 
 
 def _with_ring(error: TooLargeError, graph: Graph, target: RingTarget) -> LimitError:

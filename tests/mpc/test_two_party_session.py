@@ -19,11 +19,11 @@ from cipherformer.backends.mpc2.build import Built, build
 from cipherformer.backends.mpc2.protocols import cost
 from cipherformer.errors import DataError, FormatError, KeyMismatchError, ProtocolError
 from cipherformer.serve.two_party import local
+from cipherformer.serve.two_party.client import read_inputs
 from cipherformer.serve.two_party.config import Config
 from cipherformer.serve.two_party.connection import HEAD_BYTES, NO_SESSION, Connection, Kind, Timing
 from cipherformer.serve.two_party.folder import load_program
 from cipherformer.serve.two_party.journal import Journal
-from cipherformer.serve.two_party.roles import read_inputs
 from cipherformer.serve.two_party.tls import make_identity, wrap
 
 GRAPH = attention_graph(4, 8, 2)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cipherformer.backends.integers import scaled, shifted
 from cipherformer.backends.mpc2.dealer import Seeds, material
-from cipherformer.backends.mpc2.party import Party, Usage, answers
+from cipherformer.backends.mpc2.party import Party, Usage
 from cipherformer.backends.mpc2.prg import fresh_seed
-from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program
+from cipherformer.backends.mpc2.program import SERVER, Program
 from cipherformer.backends.mpc2.protocol import PartyState
-from cipherformer.backends.mpc2.ring import Ring, encoded
-from cipherformer.errors import CipherformerError, DataError, ProtocolError
+from cipherformer.backends.mpc2.ring import Ring
+from cipherformer.errors import CipherformerError, ProtocolError
 from cipherformer.serve.address import listen
+from cipherformer.serve.two_party.client import run_client
 from cipherformer.serve.two_party.config import Config
 from cipherformer.serve.two_party.connection import Connection, Kind
 from cipherformer.serve.two_party.folder import load_program, load_weights
 from cipherformer.serve.two_party.journal import Journal
+from cipherformer.serve.two_party.running import Report, answer, guarded, set_up
 from cipherformer.serve.two_party.session import (
     MATERIAL_BYTES,
     Material,
@@ -37,46 +32,7 @@ from cipherformer.serve.two_party.session import (
     layouts,
     model_digest,
     query_version,
-    reach,
 )
-
-NO_MODEL = bytes(32)
-
-
-@dataclass(slots=True)
-class Report:
-    """What a role's session took; bytes are those of frames sent, heads included.
-
-    Args:
-        role: whose.
-        setup_s: opening the weights' masked values.
-        setup_bytes: of that.
-        offline_s: material, by query.
-        online_s: the rounds, by query.
-        online_bytes: by query.
-        rounds: by query.
-        waited_s: of the online time, by query.
-        dealt_bytes: material, by query.
-        seconds: computing, by step, of the last query.
-        sent: payload, by step, of the last query.
-    """
-
-    role: str
-    setup_s: float = 0.0
-    setup_bytes: int = 0
-    offline_s: list[float] = field(default_factory=list)
-    online_s: list[float] = field(default_factory=list)
-    online_bytes: list[int] = field(default_factory=list)
-    rounds: list[int] = field(default_factory=list)
-    waited_s: list[float] = field(default_factory=list)
-    dealt_bytes: list[int] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    sent: dict[str, int] = field(default_factory=dict)
-
-    def save(self, path: str) -> None:
-        """Writes it as JSON."""
-        if path:
-            Path(path).write_text(json.dumps(asdict(self)))
 
 
 def run_role(config: Config, on_ready: Callable[[str], None] = lambda line: None) -> None:
@@ -93,23 +49,7 @@ def run_role(config: Config, on_ready: Callable[[str], None] = lambda line: None
         case "server":
             _serve_server(config, program, on_ready)
         case _:
-            _run_client(config, program)
-
-
-def guarded(connections: list[Connection], work: Callable[[], None]) -> None:
-    """Runs a session; whatever ends it is told to the others."""
-    try:
-        work()
-    except CipherformerError as error:
-        for connection in connections:
-            connection.abort(error.what)
-        raise
-    except BaseException:
-        for connection in connections:
-            connection.abort("an internal error")
-        raise
-    for connection in connections:
-        connection.close()
+            run_client(config, program)
 
 
 # --- dealer ---
@@ -227,7 +167,7 @@ def _server_session(
         connections.append(dealer)
         party = Party(program, SERVER, seed, weights)
         link = TlsLink(client, layouts(program))
-        _set_up(party, link, report)
+        set_up(party, link, report)
         number = 0
         while int.from_bytes(client.receive(Kind.QUERY, length=4), "big"):
             number += 1
@@ -238,7 +178,7 @@ def _server_session(
             report.offline_s.append(perf_counter() - start)
             journal.consume(version)
             client.send(Kind.QUERY, number.to_bytes(4, "big"))
-            _answer(party, link, report, partial(_run_server, party, state, link))
+            answer(party, link, report, partial(_run_server, party, state, link))
         dealer.send(Kind.DEAL, bytes(4))
         client.send(Kind.DONE)
 
@@ -250,127 +190,3 @@ def _server_session(
 
 def _run_server(party: Party, state: PartyState, link: TlsLink) -> Usage:
     return party.run(state, link)[1]
-
-
-def _set_up(party: Party, link: TlsLink, report: Report) -> None:
-    start = perf_counter()
-    party.set_up(link)
-    report.setup_s = perf_counter() - start
-    report.setup_bytes = link.connection.sent_bytes.get(Kind.ROUND, 0)
-
-
-def _answer(party: Party, link: TlsLink, report: Report, run: Callable[[], Usage]) -> None:
-    before, start = link.connection.sent_bytes.get(Kind.ROUND, 0), perf_counter()
-    usage = run()
-    report.online_s.append(perf_counter() - start)
-    report.online_bytes.append(link.connection.sent_bytes.get(Kind.ROUND, 0) - before)
-    report.rounds.append(usage.rounds)
-    report.waited_s.append(usage.waited_s)
-    report.seconds, report.sent = usage.seconds, usage.sent
-
-
-# --- client ---
-
-
-def _run_client(config: Config, program: Program) -> None:
-    samples = read_inputs(Path(config.input), program)
-    journal = Journal(Path(config.journal))
-    found: list[list[NDArray[np.float64]]] = []
-    connections: list[Connection] = []
-    report = Report("client")
-
-    def work() -> None:
-        server = reach(config, "server", program)
-        connections.append(server)
-        agree(config, server, program, NO_MODEL)
-        dealer, seed = introduce(config, program, server.session)
-        connections.append(dealer)
-        party = Party(program, CLIENT, seed, {})
-        link = TlsLink(server, layouts(program))
-        _set_up(party, link, report)
-        for number, sample in enumerate(samples, start=1):
-            found.append(_ask(config, party, server, link, journal, report, number, sample))
-        server.send(Kind.QUERY, bytes(4))
-        server.receive(Kind.DONE, length=0)
-
-    try:
-        guarded(connections, work)
-    finally:
-        report.save(config.report)
-    columns = {f"output_{i}": np.concatenate(list(rows)) for i, rows in enumerate(zip(*found, strict=True))}
-    np.savez(config.output, **columns)  # type: ignore[arg-type]
-
-
-def _ask(
-    config: Config,
-    party: Party,
-    server: Connection,
-    link: TlsLink,
-    journal: Journal,
-    report: Report,
-    number: int,
-    sample: Mapping[str, Ring],
-) -> list[NDArray[np.float64]]:
-    version = query_version(server.session, number)
-    server.send(Kind.QUERY, number.to_bytes(4, "big"))
-    start = perf_counter()
-    state = party.prepare(version, sample, _nothing_is_dealt)
-    report.offline_s.append(perf_counter() - start)
-    journal.consume(version)
-    server.receive(Kind.QUERY, length=4)
-    opened: dict[str, Ring] = {}
-
-    def run() -> Usage:
-        values, usage = party.run(state, link)
-        opened.update(values)
-        return usage
-
-    _answer(party, link, report, run)
-    steps = party.program.by_name()
-    integers = answers(party.program, opened)
-    return [
-        shifted(value, steps[name].frac_bits)
-        for value, name in zip(integers, party.program.outputs, strict=True)
-    ]
-
-
-def _nothing_is_dealt(step: Any, size: int) -> bytes:
-    raise ProtocolError("the client is dealt nothing")
-
-
-def read_inputs(path: Path, program: Program) -> list[dict[str, Ring]]:
-    """The client's samples as integers of the ring.
-
-    Raises:
-        DataError: if they do not fit the program.
-    """
-    steps = program.of("input")
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {step.name: np.asarray(content[step.name], dtype=np.float64) for step in steps}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError("no inputs for this program", where=str(path), why=str(error)) from error
-    counts = {len(array) for array in arrays.values()}
-    if len(counts) != 1:
-        raise DataError("not one sample for each input", where=str(path))
-    out = []
-    for i in range(counts.pop()):
-        sample = {}
-        for step in steps:
-            value = arrays[step.name][i : i + 1]
-            if value.shape != step.shape or not np.isfinite(value).all():
-                raise DataError(
-                    f"an input of shape {list(value.shape)}",
-                    where=step.name,
-                    why=f"the program takes finite numbers {list(step.shape)}",
-                )
-            if float(np.max(np.abs(value), initial=0.0)) >= 2.0 ** step.attrs["magnitude"]:
-                raise DataError(
-                    f"an input of size {float(np.max(np.abs(value))):.4g}",
-                    where=step.name,
-                    why=f"the program was calibrated for less than 2^{step.attrs['magnitude']}",
-                    fix="compile it with samples like this one",
-                )
-            sample[step.name] = encoded(scaled(value, step.frac_bits))
-        out.append(sample)
-    return out

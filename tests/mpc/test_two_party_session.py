@@ -22,7 +22,7 @@ from cipherformer.serve.two_party import local
 from cipherformer.serve.two_party.client import read_inputs
 from cipherformer.serve.two_party.config import Config
 from cipherformer.serve.two_party.connection import HEAD_BYTES, NO_SESSION, Connection, Kind, Timing
-from cipherformer.serve.two_party.folder import load_program
+from cipherformer.serve.two_party.folder import load_chain
 from cipherformer.serve.two_party.journal import Journal
 from cipherformer.serve.two_party.tls import make_identity, wrap
 
@@ -218,18 +218,19 @@ def test_frames_arrive(pair):
 
 def test_damaged_programs_and_inputs_are_refused(built: Built, tmp_path: Path):
     local.save(built.compiled, tmp_path / "p", tmp_path / "w")
-    program = load_program(tmp_path / "p")
-    assert program.digest() == built.compiled.program.digest()
+    chain = load_chain(tmp_path / "p")
+    (program,) = chain.programs
+    assert chain.digest() == built.compiled.program.digest()
     text = (tmp_path / "p" / "program.json").read_text()
     for damaged in (
         "",
         "{}",
-        text.replace('"format": 1', '"format": 2'),
+        text.replace('"format": 2', '"format": 3'),
         text.replace('"trunc"', '"lookup"', 1),
     ):
         (tmp_path / "p" / "program.json").write_text(damaged)
         with pytest.raises(FormatError):
-            load_program(tmp_path / "p")
+            load_chain(tmp_path / "p")
     for wrong in (
         {"y": INPUTS["x"]},
         {"x": INPUTS["x"][:, :2]},

@@ -49,9 +49,22 @@ def build(
         ModelError: an op without a form in a ring.
         LimitError: a value does not fit 64 bits.
     """
-    ring = to_ring(graph, samples, method=method, margin=margin)
-    target = RingTarget(WORD, frac_bits, 0, Truncation.TRUNCATE_REDUCE)
-    placement = place(ring.graph, target, policy)
+    placement = placed(graph, samples, method=method, frac_bits=frac_bits, margin=margin, policy=policy)
     compiled = compile_program(placement)
     verify(compiled.program)
     return Built(compiled, placement)
+
+
+def placed(
+    graph: Graph,
+    samples: Sequence[Mapping[str, NDArray[Any]]],
+    *,
+    method: str = "ring.masked",
+    frac_bits: int = 16,
+    margin: float = 0.25,
+    policy: str = "every",
+) -> Placement:
+    """All of `build` before compiling."""
+    ring = to_ring(graph, samples, method=method, margin=margin)
+    target = RingTarget(WORD, frac_bits, 0, Truncation.TRUNCATE_REDUCE)
+    return place(ring.graph, target, policy)

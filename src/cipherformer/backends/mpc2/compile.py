@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,12 @@ def is_public(value: Array) -> bool:
     return value.size <= 1 or bool(np.all(value == value.flat[0])) or bool(np.isin(value, (0.0, 1.0)).all())
 
 
-def compile_program(placement: Placement) -> Compiled:
+def compile_program(placement: Placement, widths: Mapping[str, int] = MappingProxyType({})) -> Compiled:
     """The protocol steps of a placed graph.
+
+    Args:
+        placement: of the graph.
+        widths: bits that inputs and outputs have at least, by name.
 
     Raises:
         LimitError: the ring is not that of 64 bits, or a value does not leave the bit of headroom that
@@ -65,7 +70,7 @@ def compile_program(placement: Placement) -> Compiled:
             why="the parties compute modulo 2^64",
             fix="place for 64",
         )
-    return _Compiler(placement).run()
+    return _Compiler(placement, widths).run()
 
 
 def without_ring_changes(graph: Graph) -> Graph:
@@ -84,7 +89,7 @@ def without_ring_changes(graph: Graph) -> Graph:
 class _Compiler:
     """One walk over the graph."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, widths: Mapping[str, int]) -> None:
         self.graph: Graph = without_ring_changes(placement.graph)
         self.bits = dict(placement.frac_bits)
         self.nodes = self.graph.by_name()
@@ -92,6 +97,7 @@ class _Compiler:
         self.ready: dict[str, int] = {}
         self.public: dict[str, Ring] = {}
         self.weights: dict[str, Ring] = {}
+        self.asked = widths
         self.needed = self._needed()
         self.wider: dict[str, str] = {}
         self.bit_of: dict[str, str] = {}
@@ -103,7 +109,8 @@ class _Compiler:
             self._node(node)
         outputs = []
         for name in self.graph.outputs:
-            wire = self.steps[self._wire(name, self._least(self.nodes[name]))]
+            least = max(self._least(self.nodes[name]), self.asked.get(name, 0))
+            wire = self.steps[self._wire(name, least)]
             outputs.append(
                 self._add(replace(wire, name=f"{name}.reveal", op="reveal", inputs=(wire.name,), attrs={}))
             )
@@ -129,7 +136,7 @@ class _Compiler:
         return least
 
     def _needed(self) -> dict[str, int]:
-        out = {node.name: self._least(node) for node in self.graph.nodes}
+        out = {node.name: max(self._least(node), self.asked.get(node.name, 0)) for node in self.graph.nodes}
         for node in reversed(self.graph.nodes):
             wanted = 0
             if node.op == "trunc":

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import Program, Step
-from cipherformer.backends.mpc2.protocol import DealerState
+from cipherformer.backends.mpc2.protocol import DealerState, Masks
 from cipherformer.backends.mpc2.protocols import PROTOCOLS
 from cipherformer.backends.mpc2.ring import Ring, lowest, packed
 
 MODEL = b"model"
+Kept = dict[int, Masks]
 _NEEDS_MASK = ("trunc", "fourier")
 
 
@@ -34,15 +35,17 @@ class Seeds:
         return hashlib.sha256(b"cipherformer mpc2 dealer" + self.server + self.client).digest()
 
 
-def _state(program: Program, seeds: Seeds, version: bytes) -> DealerState:
+def _state(program: Program, seeds: Seeds, version: bytes, kept: Kept) -> DealerState:
     server, client, own = (Stream(seed, version) for seed in (seeds.server, seeds.client, seeds.own))
-    return DealerState(program, program.by_name(), server, client, own)
+    return DealerState(program, program.by_name(), server, client, own, kept=kept)
 
 
-def _walk(program: Program, seeds: Seeds, version: bytes) -> Iterator[tuple[Step, list[Ring], DealerState]]:
+def _walk(
+    program: Program, seeds: Seeds, version: bytes, kept: Kept
+) -> Iterator[tuple[Step, list[Ring], DealerState]]:
     """Each online step with what is dealt for it; masks of wires that nothing reads any more are dropped."""
-    model = _state(program, seeds, MODEL)
-    state = _state(program, seeds, version)
+    model = _state(program, seeds, MODEL, {})
+    state = _state(program, seeds, version, kept)
     last = {name: i for i, step in enumerate(program.steps) for name in step.inputs}
     for i, step in enumerate(program.steps):
         protocol = PROTOCOLS[step.op]
@@ -54,15 +57,16 @@ def _walk(program: Program, seeds: Seeds, version: bytes) -> Iterator[tuple[Step
                 del state.known[name]
 
 
-def material(program: Program, seeds: Seeds, version: bytes) -> Iterator[bytes]:
+def material(program: Program, seeds: Seeds, version: bytes, kept: Kept | None = None) -> Iterator[bytes]:
     """What the server is sent for one query: one packed string for each online step, in order.
 
     Args:
         program: that the parties run.
         seeds: of this model epoch.
         version: of the query; never used twice.
+        kept: masks of wires that outlive their query, for the whole session.
     """
-    for step, arrays, state in _walk(program, seeds, version):
+    for step, arrays, state in _walk(program, seeds, version, {} if kept is None else kept):
         protocol = PROTOCOLS[step.op]
         parts = []
         for i, (slot, value) in enumerate(zip(protocol.dealt(step, program), arrays, strict=True)):
@@ -71,14 +75,16 @@ def material(program: Program, seeds: Seeds, version: bytes) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def insecure_tape(program: Program, seeds: Seeds, version: bytes) -> Mapping[str, Ring]:
+def insecure_tape(
+    program: Program, seeds: Seeds, version: bytes, kept: Kept | None = None
+) -> Mapping[str, Ring]:
     """The masks on which roundings depend, for `fixed` to repeat a run bit for bit: they uncover every value.
 
     Returns:
         For each truncation and each sum of waves, the mask of its operand.
     """
     tape: dict[str, Ring] = {}
-    for step, _, state in _walk(program, seeds, version):
+    for step, _, state in _walk(program, seeds, version, {} if kept is None else kept):
         if step.op in _NEEDS_MASK:
             tape[step.name] = state.known[step.inputs[0]].whole
     return tape

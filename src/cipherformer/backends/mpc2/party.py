@@ -68,6 +68,7 @@ class Party:
         self._weights = dict(weights)
         self._steps = program.by_name()
         self._model: dict[str, Held] = {}
+        self._kept: dict[int, Held] = {}
 
     def set_up(self, link: Link) -> None:
         """Opens the weights' masked values, once for each model and pair of seeds."""
@@ -76,6 +77,14 @@ class Party:
         state = self._state(MODEL, {})
         self._round(state, SETUP_ROUND, list(self.program.of("weight")), link, Usage())
         self._model = dict(state.known)
+
+    def next(self, program: Program) -> Party:
+        """The same party for another program of a chain: weights are open already, kept wires are there."""
+        other = Party(program, self.me, self._seed, self._weights)
+        other._model, other._kept = self._model, self._kept
+        for step in program.steps:
+            PROTOCOLS[step.op].warm(step)
+        return other
 
     def prepare(self, version: bytes, inputs: Mapping[str, Ring], supply: Supply) -> PartyState:
         """Collects the material of one query.
@@ -122,7 +131,7 @@ class Party:
     def _state(self, version: bytes, inputs: Mapping[str, Ring]) -> PartyState:
         stream = Stream(self._seed, version)
         secrets = {**self._weights, **inputs}
-        return PartyState(self.program, self._steps, self.me, stream, secrets=secrets)
+        return PartyState(self.program, self._steps, self.me, stream, secrets=secrets, kept=self._kept)
 
     def _round(self, state: PartyState, turn: int, steps: list[Step], link: Link, usage: Usage) -> None:
         payload, opening = [], []

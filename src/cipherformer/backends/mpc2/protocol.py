@@ -55,6 +55,7 @@ class DealerState:
     client: Stream
     own: Stream
     known: dict[str, Masks] = field(default_factory=dict)
+    kept: dict[int, Masks] = field(default_factory=dict)
 
     def fresh(self, step: Step, *, xor: bool = False) -> Masks:
         """The mask that both parties draw their shares of."""
@@ -82,6 +83,7 @@ class PartyState:
     known: dict[str, Held] = field(default_factory=dict)
     dealt: dict[str, list[Ring]] = field(default_factory=dict)
     secrets: dict[str, Ring] = field(default_factory=dict)
+    kept: dict[int, Held] = field(default_factory=dict)
 
     @property
     def is_server(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cipherformer.backends.mpc2 import compare, linear, local, waves
+from cipherformer.backends.mpc2 import carry, compare, linear, local, waves
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Step
 from cipherformer.backends.mpc2.protocol import Protocol
 
@@ -18,6 +18,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "scale": local.Local(local.scaled),
         "shift": local.Shift(),
         "trunc": local.Truncate(),
+        "carry": carry.Carry(),
+        "keep": carry.Keep(),
         "extend": local.Extend(),
         "input": local.Input(),
         "weight": local.Weight(),
@@ -36,7 +38,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 def opens(step: Step) -> bool:
     """Whether a step sends anything."""
-    return step.op not in (*_MAPS, "scale", "shift", "trunc")
+    return step.op not in (*_MAPS, "scale", "shift", "trunc", "carry", "keep")
 
 
 def sent_bytes(step: Step, program: Program, sender: int) -> int:

@@ -30,6 +30,8 @@ class Config:
         journal: file of used randomness; at server and client.
         input: `.npz` with an array [n, ...] for each input; at the client only.
         output: `.npz` that the client writes.
+        generate: tokens that the client asks for; `input` then has `tokens` [n, L]. 0: one answer an input.
+        table: `.npy` [V, d], the public embedding of each token; without it tokens are looked up in private.
         report: JSON that this role writes: seconds and bytes.
         sessions: after how many sessions server and dealer end; 0 is never.
         silence_s: without any sign of life, another role counts as dead.
@@ -45,6 +47,8 @@ class Config:
     journal: str = ""
     input: str = ""
     output: str = ""
+    generate: int = 0
+    table: str = ""
     report: str = ""
     sessions: int = 0
     silence_s: float = 10.0
@@ -71,7 +75,7 @@ class Config:
         try:
             data = json.loads(path.read_text())
             base = path.parent
-            for name in ("program", "key", "weights", "journal", "input", "output", "report"):
+            for name in ("program", "key", "weights", "journal", "input", "output", "table", "report"):
                 if data.get(name):
                     data[name] = str(base / data[name])
             data["peers"] = {role: str(base / file) for role, file in data["peers"].items()}

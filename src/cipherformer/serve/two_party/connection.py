@@ -6,7 +6,7 @@
     6       1     kind
     7       1     0
     8       16    session: 0 until both sides know it
-    24      4     turn: round, or number of the step that material is for
+    24      4     turn: round, or number of the step that material is for; of a sign of life, frames sent
     28      8     layout: digest of names, protocols, shapes and widths of what follows
     36      8     length of the payload
 
@@ -97,6 +97,7 @@ class Connection:
         self._arrived: queue.Queue[Frame | CipherformerError] = queue.Queue(QUEUED_FRAMES)
         self._closed = threading.Event()
         self._heard = time.monotonic()
+        self._frames_sent = self._frames_read = 0
         self.sent_bytes: dict[Kind, int] = {}
         for work in (self._read_frames, self._beat):
             threading.Thread(target=work, daemon=True).start()
@@ -109,6 +110,7 @@ class Connection:
         """
         head = _HEAD.pack(MAGIC, VERSION, kind, 0, self.session, turn, layout, len(payload))
         with self._sending:
+            self._frames_sent += 1
             self._write(head + payload if len(payload) < 1 << 16 else head)
             if len(payload) >= 1 << 16:
                 self._write(payload)
@@ -184,7 +186,8 @@ class Connection:
         while not self._closed.wait(self._timing.beat_s):
             if self._sending.acquire(blocking=False):
                 try:
-                    self._write(_HEAD.pack(MAGIC, VERSION, Kind.PING, 0, self.session, 0, NO_LAYOUT, 0))
+                    count = self._frames_sent % (1 << 32)
+                    self._write(_HEAD.pack(MAGIC, VERSION, Kind.PING, 0, self.session, count, NO_LAYOUT, 0))
                 except CipherformerError:
                     return
                 finally:
@@ -199,13 +202,24 @@ class Connection:
                 if frame.kind is Kind.ABORT:
                     why = bytes(frame.payload).decode(errors="replace")
                     raise ProtocolError(f"the {self.peer} ended the session", why=why)
-                if frame.kind is not Kind.PING:
+                if frame.kind is Kind.PING:
+                    self._check_count(frame)
+                else:
+                    self._frames_read += 1
                     self._arrived.put(frame, timeout=self._timing.wait_s)
         except CipherformerError as error:
             with contextlib.suppress(queue.Full):
                 self._arrived.put(error, timeout=self._timing.wait_s)
         except queue.Full:
             self._closed.set()
+
+    def _check_count(self, sign: Frame) -> None:
+        """A frame that is lost for good is noticed though nothing comes behind it."""
+        if sign.turn != self._frames_read % (1 << 32):
+            raise ProtocolError(
+                f"the {self.peer} has sent {sign.turn} frames, and {self._frames_read} came",
+                why="a frame is lost or repeated",
+            )
 
     def _read_frame(self) -> Frame:
         head = self._read(HEAD_BYTES)

@@ -11,28 +11,30 @@ from typing import Any
 
 import numpy as np
 
+from cipherformer.backends.mpc2.chain import Chain, verify_chain
 from cipherformer.backends.mpc2.compile import Compiled
 from cipherformer.backends.mpc2.program import Program
 from cipherformer.backends.mpc2.ring import Ring
-from cipherformer.backends.mpc2.verify import verify
 from cipherformer.errors import CipherformerError, FormatError
 
 PROGRAM, PUBLIC, WEIGHTS = "program.json", "public.npz", "weights.npz"
-_FORMAT = 1
+_FORMAT = 2
 
 
-def save(compiled: Compiled, program: Path, weights: Path) -> None:
-    """Writes the program into one folder and the weights into another, which only the server gets."""
+def save(model: Compiled | Chain, program: Path, weights: Path) -> None:
+    """Writes the programs into one folder and the weights into another, which only the server gets."""
+    programs = (model.program,) if isinstance(model, Compiled) else model.programs
     for folder in (program, weights):
         folder.mkdir(parents=True, exist_ok=True)
-    data = {"format": _FORMAT, **compiled.program.to_json()}
+    data = {"format": _FORMAT, "programs": [p.to_json() for p in programs]}
     (program / PROGRAM).write_text(json.dumps(data))
-    _save_arrays(program / PUBLIC, compiled.program.public)
-    _save_arrays(weights / WEIGHTS, compiled.weights)
+    public = {f"{i}/{name}": array for i, p in enumerate(programs) for name, array in p.public.items()}
+    _save_arrays(program / PUBLIC, public)
+    _save_arrays(weights / WEIGHTS, model.weights)
 
 
-def load_program(folder: Path) -> Program:
-    """The program in a folder, verified.
+def load_chain(folder: Path) -> Chain:
+    """The programs in a folder, verified, without weights.
 
     Raises:
         FormatError: if there is none, or it breaks a rule.
@@ -42,12 +44,16 @@ def load_program(folder: Path) -> Program:
         data: dict[str, Any] = json.loads(path.read_text())
         if data.get("format") != _FORMAT:
             raise FormatError("a program of another format", where=str(path), fix="compile it again")
-        program = Program.from_json(data, load_arrays(folder / PUBLIC))
-        verify(program)
-        return program
+        public: list[dict[str, Ring]] = [{} for _ in data["programs"]]
+        for name, array in load_arrays(folder / PUBLIC).items():
+            index, _, own = name.partition("/")
+            public[int(index)][own] = array
+        programs = tuple(map(Program.from_json, data["programs"], public))
+        verify_chain(programs)
+        return Chain(programs, {})
     except CipherformerError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise FormatError("this is no two-party program", where=str(path), why=str(error)) from error
 
 

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from cipherformer.backends.mpc2.dealer import Seeds, material
+from cipherformer.backends.mpc2.chain import Chain
+from cipherformer.backends.mpc2.dealer import Kept, Seeds, material
 from cipherformer.backends.mpc2.party import Party, Usage
 from cipherformer.backends.mpc2.prg import fresh_seed
-from cipherformer.backends.mpc2.program import SERVER, Program
+from cipherformer.backends.mpc2.program import SERVER
 from cipherformer.backends.mpc2.protocol import PartyState
-from cipherformer.backends.mpc2.ring import Ring
 from cipherformer.errors import CipherformerError, ProtocolError
 from cipherformer.serve.address import listen
 from cipherformer.serve.two_party.client import run_client
 from cipherformer.serve.two_party.config import Config
 from cipherformer.serve.two_party.connection import Connection, Kind
-from cipherformer.serve.two_party.folder import load_program, load_weights
+from cipherformer.serve.two_party.folder import load_chain, load_weights
 from cipherformer.serve.two_party.journal import Journal
 from cipherformer.serve.two_party.running import Report, answer, guarded, set_up
 from cipherformer.serve.two_party.session import (
@@ -28,10 +28,11 @@ from cipherformer.serve.two_party.session import (
     TlsLink,
     accept,
     agree,
+    asked,
     introduce,
-    layouts,
     model_digest,
     query_version,
+    read_asked,
 )
 
 
@@ -42,20 +43,20 @@ def run_role(config: Config, on_ready: Callable[[str], None] = lambda line: None
         config: of the role.
         on_ready: called with a line for the log: that it listens, that a session ended.
     """
-    program = load_program(Path(config.program))
+    chain = load_chain(Path(config.program))
     match config.role:
         case "dealer":
-            _serve_dealer(config, program, on_ready)
+            _serve_dealer(config, chain, on_ready)
         case "server":
-            _serve_server(config, program, on_ready)
+            _serve_server(config, chain, on_ready)
         case _:
-            run_client(config, program)
+            run_client(config, chain, on_ready)
 
 
 # --- dealer ---
 
 
-def _serve_dealer(config: Config, program: Program, on_ready: Callable[[str], None]) -> None:
+def _serve_dealer(config: Config, chain: Chain, on_ready: Callable[[str], None]) -> None:
     listener, address = listen(config.address("dealer"))
     on_ready(f"dealer listens on {address}")
     waiting: dict[bytes, dict[str, Connection]] = {}
@@ -63,23 +64,21 @@ def _serve_dealer(config: Config, program: Program, on_ready: Callable[[str], No
     with listener:
         while not config.sessions or len(workers) < config.sessions:
             try:
-                connection = accept(config, listener, ("server", "client"), program)
+                connection = accept(config, listener, ("server", "client"), chain)
                 hello = bytes(connection.receive(Kind.HELLO, length=48))
             except CipherformerError as error:
                 on_ready(f"refused: {error.what}")
                 continue
             session, digest = hello[:16], hello[16:]
             connection.session = session
-            if digest != program.digest():
+            if digest != chain.digest():
                 connection.abort("the dealer has another program")
                 continue
             pair = waiting.setdefault(session, {})
             pair[connection.peer] = connection
             if len(pair) == 2:
                 del waiting[session]
-                workers.append(
-                    threading.Thread(target=_deal, args=(config, program, session, pair, on_ready))
-                )
+                workers.append(threading.Thread(target=_deal, args=(config, chain, session, pair, on_ready)))
                 workers[-1].start()
     for worker in workers:
         worker.join()
@@ -87,7 +86,7 @@ def _serve_dealer(config: Config, program: Program, on_ready: Callable[[str], No
 
 def _deal(
     config: Config,
-    program: Program,
+    chain: Chain,
     session: bytes,
     pair: Mapping[str, Connection],
     on_ready: Callable[[str], None],
@@ -99,21 +98,25 @@ def _deal(
     def work() -> None:
         server.send(Kind.SEED, seeds.server)
         client.send(Kind.SEED, seeds.client)
-        steps = [step for step in program.steps if step.op != "weight"]
+        kept: Kept = {}
         while True:
-            number = int.from_bytes(server.receive(Kind.DEAL, length=4), "big")
+            number, index = read_asked(server.receive(Kind.DEAL, length=8), chain)
             if number == 0:
                 return
             if number != len(report.offline_s) + 1:
                 raise ProtocolError("the server asks for randomness out of order")
-            start, sent = perf_counter(), 0
-            dealt = material(program, seeds, query_version(session, number))
+            start = begin = perf_counter()
+            report.seconds, report.sent = {}, {}
+            program = chain.programs[index]
+            steps = [step for step in program.steps if step.op != "weight"]
+            dealt = material(program, seeds, query_version(session, number), kept)
             for step, data in zip(steps, dealt, strict=True):
                 for at in range(0, len(data), MATERIAL_BYTES):
                     server.send(Kind.MATERIAL, data[at : at + MATERIAL_BYTES], turn=step.number)
-                sent += len(data)
+                report.sent[step.name] = len(data)
+                report.seconds[step.name], begin = perf_counter() - begin, perf_counter()
             report.offline_s.append(perf_counter() - start)
-            report.dealt_bytes.append(sent)
+            report.dealt_bytes.append(sum(report.sent.values()))
 
     try:
         guarded([server, client], work)
@@ -127,9 +130,9 @@ def _deal(
 # --- server ---
 
 
-def _serve_server(config: Config, program: Program, on_ready: Callable[[str], None]) -> None:
-    weights = load_weights(Path(config.weights))
-    model = model_digest(weights)
+def _serve_server(config: Config, chain: Chain, on_ready: Callable[[str], None]) -> None:
+    chain = Chain(chain.programs, load_weights(Path(config.weights)))
+    model = model_digest(chain.weights)
     journal = Journal(Path(config.journal))
     listener, address = listen(config.address("server"))
     on_ready(f"server listens on {address}")
@@ -137,13 +140,13 @@ def _serve_server(config: Config, program: Program, on_ready: Callable[[str], No
     with listener:
         while not config.sessions or done < config.sessions:
             try:
-                client = accept(config, listener, ("client",), program)
+                client = accept(config, listener, ("client",), chain)
             except CipherformerError as error:
                 on_ready(f"refused: {error.what}")
                 continue
             done += 1
             try:
-                _server_session(config, program, weights, model, journal, client)
+                _server_session(config, chain, model, journal, client)
                 on_ready("session ended")
             except CipherformerError as error:
                 on_ready(f"session failed: {error.what}")
@@ -153,8 +156,7 @@ def _serve_server(config: Config, program: Program, on_ready: Callable[[str], No
 
 def _server_session(
     config: Config,
-    program: Program,
-    weights: Mapping[str, Ring],
+    chain: Chain,
     model: bytes,
     journal: Journal,
     client: Connection,
@@ -162,24 +164,26 @@ def _server_session(
     connections, report = [client], Report("server")
 
     def work() -> None:
-        agree(config, client, program, model)
-        dealer, seed = introduce(config, program, client.session)
+        agree(config, client, chain, model)
+        dealer, seed = introduce(config, chain, client.session)
         connections.append(dealer)
-        party = Party(program, SERVER, seed, weights)
-        link = TlsLink(client, layouts(program))
-        set_up(party, link, report)
+        seats = set_up(chain, SERVER, seed, client, report)
         number = 0
-        while int.from_bytes(client.receive(Kind.QUERY, length=4), "big"):
+        while True:
+            wanted, index = read_asked(client.receive(Kind.QUERY, length=8), chain)
+            if not wanted:
+                break
             number += 1
+            party, link = seats[index]
             version = query_version(client.session, number)
             start = perf_counter()
-            dealer.send(Kind.DEAL, number.to_bytes(4, "big"))
+            dealer.send(Kind.DEAL, asked(number, index))
             state = party.prepare(version, {}, Material(dealer))
             report.offline_s.append(perf_counter() - start)
             journal.consume(version)
-            client.send(Kind.QUERY, number.to_bytes(4, "big"))
+            client.send(Kind.QUERY, asked(number, index))
             answer(party, link, report, partial(_run_server, party, state, link))
-        dealer.send(Kind.DEAL, bytes(4))
+        dealer.send(Kind.DEAL, asked(0, 0))
         client.send(Kind.DONE)
 
     try:

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 
+from cipherformer.backends.mpc2.chain import Chain
 from cipherformer.backends.mpc2.party import Party, Usage
 from cipherformer.errors import CipherformerError
 from cipherformer.serve.two_party.connection import Connection, Kind
-from cipherformer.serve.two_party.session import TlsLink
+from cipherformer.serve.two_party.session import TlsLink, layouts
 
 
 @dataclass(slots=True)
@@ -66,12 +67,18 @@ def guarded(connections: list[Connection], work: Callable[[], None]) -> None:
         connection.close()
 
 
-def set_up(party: Party, link: TlsLink, report: Report) -> None:
-    """Opens the weights' masked values."""
+def set_up(
+    chain: Chain, me: int, seed: bytes, connection: Connection, report: Report
+) -> list[tuple[Party, TlsLink]]:
+    """Opens the weights' masked values, once for all programs: a party and its link for each."""
     start = perf_counter()
-    party.set_up(link)
+    links = [TlsLink(connection, layouts(program)) for program in chain.programs]
+    first = Party(chain.programs[0], me, seed, chain.weights)
+    first.set_up(links[0])
+    parties = [first, *map(first.next, chain.programs[1:])]
     report.setup_s = perf_counter() - start
-    report.setup_bytes = link.connection.sent_bytes.get(Kind.ROUND, 0)
+    report.setup_bytes = connection.sent_bytes.get(Kind.ROUND, 0)
+    return list(zip(parties, links, strict=True))
 
 
 def answer(party: Party, link: TlsLink, report: Report, run: Callable[[], Usage]) -> None:

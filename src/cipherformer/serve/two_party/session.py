@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cipherformer.backends.mpc2.chain import Chain
 from cipherformer.backends.mpc2.party import SETUP_ROUND
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Step
 from cipherformer.backends.mpc2.protocols import PROTOCOLS, opens, sent_bytes
@@ -24,12 +25,14 @@ MATERIAL_BYTES = 1 << 22
 _PATIENCE_S = 60.0
 
 
-def largest_payload(program: Program) -> int:
-    """Most bytes that a frame of this program has."""
-    turns: dict[tuple[int, int], int] = {}
-    for step in program.steps:
-        for sender in (SERVER, CLIENT):
-            turns[step.round, sender] = turns.get((step.round, sender), 0) + sent_bytes(step, program, sender)
+def largest_payload(chain: Chain) -> int:
+    """Most bytes that a frame of these programs has."""
+    turns: dict[tuple[int, int, int], int] = {}
+    for i, program in enumerate(chain.programs):
+        for step in program.steps:
+            for sender in (SERVER, CLIENT):
+                key = (i, step.round, sender)
+                turns[key] = turns.get(key, 0) + sent_bytes(step, program, sender)
     return max(MATERIAL_BYTES, *turns.values())
 
 
@@ -79,7 +82,7 @@ class Material:
         return data
 
 
-def reach(config: Config, role: str, program: Program) -> Connection:
+def reach(config: Config, role: str, chain: Chain) -> Connection:
     """Connects to another role, which may be about to start."""
     address = config.address(role)
     deadline = time.monotonic() + _PATIENCE_S
@@ -91,25 +94,25 @@ def reach(config: Config, role: str, program: Program) -> Connection:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-    return _secured(config, sock, role, program, server_side=False)
+    return _secured(config, sock, role, chain, server_side=False)
 
 
-def accept(config: Config, listener: socket.socket, roles: tuple[str, ...], program: Program) -> Connection:
+def accept(config: Config, listener: socket.socket, roles: tuple[str, ...], chain: Chain) -> Connection:
     """The next of these roles that connects."""
     sock, _ = listener.accept()
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return _secured(config, sock, roles, program, server_side=True)
+    return _secured(config, sock, roles, chain, server_side=True)
 
 
 def _secured(
-    config: Config, sock: socket.socket, roles: str | tuple[str, ...], program: Program, *, server_side: bool
+    config: Config, sock: socket.socket, roles: str | tuple[str, ...], chain: Chain, *, server_side: bool
 ) -> Connection:
     allowed = (roles,) if isinstance(roles, str) else roles
     certificates = {role: config.certificate(role) for role in allowed}
     secured, role = wrap(
         sock, config.identity, certificates, server_side=server_side, timeout_s=config.silence_s
     )
-    return Connection(secured, largest=largest_payload(program), timing=config.timing, peer=role)
+    return Connection(secured, largest=largest_payload(chain), timing=config.timing, peer=role)
 
 
 def model_digest(weights: Mapping[str, Ring]) -> bytes:
@@ -120,20 +123,20 @@ def model_digest(weights: Mapping[str, Ring]) -> bytes:
     return state.digest()
 
 
-def agree(config: Config, connection: Connection, program: Program, model: bytes) -> None:
+def agree(config: Config, connection: Connection, chain: Chain, model: bytes) -> None:
     """Server and client name their session: a digest of nonces, certificates, program and model.
 
     Args:
         config: this role's.
         connection: to the other party.
-        program: of this role.
+        chain: programs of this role.
         model: digest of the weights at the server; anything at the client.
 
     Raises:
         ProtocolError: if the programs differ.
     """
     own = secrets.token_bytes(NONCE_BYTES)
-    digest = program.digest()
+    digest = chain.digest()
     connection.send(Kind.HELLO, own + digest + model)
     other = bytes(connection.receive(Kind.HELLO, length=NONCE_BYTES + 64))
     if other[NONCE_BYTES : NONCE_BYTES + 32] != digest:
@@ -150,12 +153,29 @@ def agree(config: Config, connection: Connection, program: Program, model: bytes
     connection.session = state.digest()[:16]
 
 
-def introduce(config: Config, program: Program, session: bytes) -> tuple[Connection, bytes]:
+def introduce(config: Config, chain: Chain, session: bytes) -> tuple[Connection, bytes]:
     """A party joins a session at the dealer and is given its seed."""
-    dealer = reach(config, "dealer", program)
-    dealer.send(Kind.HELLO, session + program.digest())
+    dealer = reach(config, "dealer", chain)
+    dealer.send(Kind.HELLO, session + chain.digest())
     dealer.session = session
     return dealer, bytes(dealer.receive(Kind.SEED, length=32))
+
+
+def asked(number: int, program: int) -> bytes:
+    """What a frame says that asks a program; number 0 ends the session."""
+    return number.to_bytes(4, "big") + program.to_bytes(4, "big")
+
+
+def read_asked(payload: bytes | bytearray, chain: Chain) -> tuple[int, int]:
+    """Number and program of a question.
+
+    Raises:
+        ProtocolError: there is no such program.
+    """
+    number, program = int.from_bytes(payload[:4], "big"), int.from_bytes(payload[4:], "big")
+    if program >= len(chain.programs):
+        raise ProtocolError(f"a question for program {program} of {len(chain.programs)}")
+    return number, program
 
 
 def query_version(session: bytes, number: int) -> bytes:

@@ -14,20 +14,20 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from cipherformer.backends import exact, fixed
 from cipherformer.backends.mpc2.chain import verify_chain
 from cipherformer.backends.mpc2.dealer import insecure_tape
-from cipherformer.backends.mpc2.generation import Generator, build_generator, one_hot
+from cipherformer.backends.mpc2.generation import Generator, build_generator
 from cipherformer.backends.mpc2.insecure_local import InsecureSession
 from cipherformer.capture import capture, pretrained
 from cipherformer.errors import FormatError, ModelError, ProtocolError
 from cipherformer.graph import Graph
 from cipherformer.graph.rewrite import GraphBuilder
-from cipherformer.passes.answer import argmax_only, private_lookup
+from cipherformer.passes.answer import argmax_only
 from cipherformer.passes.incremental import step_graph
 
 WORDS, WIDTH, LENGTH, PROMPT = 13, 8, 6, 4
 
 
-def decoder(kind: str) -> tuple[Graph, np.ndarray, list[dict[str, np.ndarray]]]:
-    """A captured decoder, its embedding table and samples."""
+def decoder(kind: str) -> tuple[Graph, np.ndarray, np.ndarray]:
+    """A captured decoder, its embedding table and texts."""
     common = {"attn_implementation": "eager", "use_cache": False, "vocab_size": WORDS, "bos_token_id": 0}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -56,18 +56,19 @@ def decoder(kind: str) -> tuple[Graph, np.ndarray, list[dict[str, np.ndarray]]]:
     graph = capture(loaded.module, loaded.example_inputs, name=kind)
     table = pretrained.embedded(loaded, np.arange(WORDS)[None])[0]
     tokens = np.random.default_rng(0).integers(0, WORDS, size=(6, LENGTH))
-    return graph, table, [{graph.inputs[0].name: table[row][None]} for row in tokens]
+    return graph, table, tokens
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_steps_compute_what_the_whole_text_does(kind: str):
-    graph, _, samples = decoder(kind)
+    graph, table, texts = decoder(kind)
     text = graph.inputs[0].name
-    wanted = exact.run(graph, samples[0])[graph.outputs[0]]
+    embedded = table[texts[0]][None]
+    wanted = exact.run(graph, {text: embedded})[graph.outputs[0]]
     caches: list[np.ndarray] = []
     for start, stop in ((0, 3), (3, 4), (4, 6)):
         step = step_graph(graph, start, stop)
-        inputs = {text: samples[0][text][:, start:stop]}
+        inputs = {text: embedded[:, start:stop]}
         inputs |= {f"cache.{i}": cache for i, cache in enumerate(caches)}
         logits, *caches = (exact.run(step.graph, inputs)[name] for name in step.graph.outputs)
         assert np.allclose(logits[:, -1], wanted[:, stop - 1], atol=1e-12)
@@ -97,24 +98,11 @@ def generate(generator: Generator, encoded: np.ndarray, tokens: list[int]) -> li
 
 @pytest.mark.parametrize("kind, private", [("llama", False), ("gpt2", True)])
 def test_two_parties_generate_what_the_plaintext_model_does(kind: str, private: bool):
-    graph, table, samples = decoder(kind)
+    graph, table, texts = decoder(kind)
     text = graph.inputs[0].name
-    words = np.eye(WORDS)
-    if private:
-        numbers = [np.argmin(np.abs(s[text][0][:, None] - table).sum(-1), axis=1) for s in samples]
-        generator = build_generator(
-            graph,
-            samples,
-            prompt=PROMPT,
-            answer=argmax_only,
-            asked=lambda step: private_lookup(step, table),
-            encode=lambda rows: one_hot(np.argmin(np.abs(rows[..., None, :] - table).sum(-1), -1), WORDS),
-        )
-        assert np.array_equal(one_hot(numbers[0], WORDS) @ table, samples[0][text][0])
-    else:
-        generator = build_generator(graph, samples, prompt=PROMPT, answer=argmax_only)
+    generator = build_generator(graph, table, texts, prompt=PROMPT, argmax=True, private=private)
     tokens = [3, 1, 4, 1]
-    found = generate(generator, words if private else table, tokens)
+    found = generate(generator, np.eye(WORDS) if private else table, tokens)
     for token in found:
         padded = np.zeros((1, LENGTH, WIDTH))
         padded[0, : len(tokens)] = table[tokens]
@@ -127,8 +115,8 @@ def test_two_parties_generate_what_the_plaintext_model_does(kind: str, private: 
 
 
 def test_steps_out_of_order_are_refused():
-    graph, table, samples = decoder("llama")
-    generator = build_generator(graph, samples, prompt=PROMPT)
+    graph, table, texts = decoder("llama")
+    generator = build_generator(graph, table, texts, prompt=PROMPT)
     text = graph.inputs[0].name
     with pytest.raises(ProtocolError, match="no wire"):
         InsecureSession(generator.chain).ask(1, {text: table[:1][None]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,24 @@ def token_ids(folder: Path, text: str) -> NDArray[np.int64]:
     Raises:
         ModelError: if the folder has no tokenizer.
     """
+    return np.asarray(_tokenizer(folder)(text)["input_ids"], dtype=np.int64)[None]
+
+
+def text_of(folder: Path, token: int) -> str:
+    """The text of one token.
+
+    Raises:
+        ModelError: if the folder has no tokenizer.
+    """
+    return str(_tokenizer(folder).decode([token]))
+
+
+@cache
+def _tokenizer(folder: Path) -> Any:
     try:
         from transformers import AutoTokenizer
 
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        ids = np.asarray(tokenizer(text)["input_ids"], dtype=np.int64)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             "no tokenizer in this folder",
@@ -30,7 +44,6 @@ def token_ids(folder: Path, text: str) -> NDArray[np.int64]:
             why=str(error).split("\n")[0],
             fix="give --input with `tokens`",
         ) from error
-    return ids[None]
 
 
 def vocabulary_size(loaded: Loaded) -> int:

@@ -11,7 +11,7 @@ logits read have one row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -64,7 +64,7 @@ def step_graph(graph: Graph, start: int, stop: int) -> StepGraph:
 
 
 def step_samples(
-    graph: Graph, step: StepGraph, samples: list[Mapping[str, NDArray[np.float64]]]
+    graph: Graph, step: StepGraph, samples: Sequence[Mapping[str, NDArray[np.float64]]]
 ) -> list[dict[str, NDArray[np.float64]]]:
     """Inputs of a step, from inputs of the whole graph."""
     text = graph.inputs[0].name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cipherformer.backends import exact
 from cipherformer.backends.mpc2.compile import Compiled
+from cipherformer.backends.mpc2.program import Program, Step
 from cipherformer.backends.mpc2.protocols import Cost, cost, opens
 from cipherformer.graph import Graph
 from cipherformer.report.table import Table, show_bytes, show_seconds
@@ -24,19 +25,34 @@ Reports = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one part of the model took, both parties together, in the last query.
+    """What one part of the model took in the last query.
 
     Args:
         name: module path, or protocol.
         rounds: in which it opened something; parts share rounds.
-        sent_bytes: payload.
-        seconds: computing.
+        sent_bytes: payload, both parties.
+        seconds: computing online, both parties.
+        dealt_bytes: sent by the dealer.
+        dealt_seconds: the dealer took.
     """
 
     name: str
     rounds: int
     sent_bytes: int
     seconds: float
+    dealt_bytes: int
+    dealt_seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "name": self.name,
+            "rounds": self.rounds,
+            "bytes": self.sent_bytes,
+            "seconds": self.seconds,
+            "offline_bytes": self.dealt_bytes,
+            "offline_seconds": self.dealt_seconds,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +101,8 @@ class Summary:
             "offline_bytes": self.mean("dealer", "dealt_bytes"),
             "setup_seconds": self.reports["server"]["setup_s"],
             "setup_bytes": self.reports["server"]["setup_bytes"],
-            "layers": [
-                {"name": x.name, "rounds": x.rounds, "bytes": x.sent_bytes, "seconds": x.seconds}
-                for x in (*self.layers, *self.protocols)
-            ],
+            "layers": [part.record() for part in self.layers],
+            "protocols": [part.record() for part in self.protocols],
         }
 
 
@@ -116,7 +130,8 @@ def summary(
             errors.append(float(np.max(np.abs(a - b))))
             norms = float(np.linalg.norm(a) * np.linalg.norm(b))
             cosines.append(float(np.vdot(a, b)) / norms if norms else 1.0)
-            same.append(float(np.mean(a.argmax(axis=-1) == b.argmax(axis=-1))))
+            single = a.shape[-1] == 1
+            same.append(float(np.mean(np.rint(a) == np.rint(b) if single else a.argmax(-1) == b.argmax(-1))))
     return Summary(
         len(samples),
         max(errors),
@@ -125,24 +140,34 @@ def summary(
         outputs[-1][0],
         cost(compiled.program),
         reports,
-        _layers(compiled, reports, lambda origin, op: ".".join(origin.split(".")[:LAYER_DEPTH]) or "-"),
-        _layers(compiled, reports, lambda origin, op: op),
+        *parts(compiled.program, reports),
     )
 
 
-def _layers(compiled: Compiled, reports: Reports, key: Any) -> tuple[Layer, ...]:
+def parts(program: Program, reports: Reports) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """The last query by module and by protocol."""
+    layers = _layers(program, reports, lambda s: ".".join(s.origin.split(".")[:LAYER_DEPTH]) or "-")
+    return layers, _layers(program, reports, lambda s: s.op)
+
+
+def _layers(program: Program, reports: Reports, key: Callable[[Step], str]) -> tuple[Layer, ...]:
     rounds: dict[str, set[int]] = {}
     sums: dict[str, list[float]] = {}
-    for step in compiled.program.steps:
+    for step in program.steps:
         if step.op == "weight":
             continue
-        name = key(step.origin, step.op)
+        name = key(step)
         rounds.setdefault(name, set()).update({step.round} if opens(step) else ())
-        total = sums.setdefault(name, [0.0, 0.0])
+        total = sums.setdefault(name, [0.0] * 4)
         for role in PARTIES:
             total[0] += reports[role]["sent"].get(step.name, 0)
             total[1] += reports[role]["seconds"].get(step.name, 0.0)
-    return tuple(Layer(name, len(rounds[name]), int(total[0]), total[1]) for name, total in sums.items())
+        total[2] += reports["dealer"]["sent"].get(step.name, 0)
+        total[3] += reports["dealer"]["seconds"].get(step.name, 0.0)
+    return tuple(
+        Layer(name, len(rounds[name]), int(sent), seconds, int(dealt), dealing)
+        for name, (sent, seconds, dealt, dealing) in sums.items()
+    )
 
 
 def tables(result: Summary) -> tuple[Table, ...]:
@@ -165,11 +190,90 @@ def tables(result: Summary) -> tuple[Table, ...]:
         ("  sent by the server", show_bytes(float(result.reports["server"]["setup_bytes"]))),
     )
     overview = Table("Two parties and a dealer", ("", ">value"), rows)
-    return overview, _parts("Layers", result.layers), _parts("Protocols", result.protocols)
+    return overview, *part_tables(result.layers, result.protocols)
 
 
-def _parts(title: str, parts: Sequence[Layer]) -> Table:
-    shown = sorted(parts, key=lambda part: -part.sent_bytes)[:MOST_LAYERS]
-    rows = tuple((p.name, str(p.rounds), show_bytes(p.sent_bytes), show_seconds(p.seconds)) for p in shown)
-    columns = (title.lower(), ">rounds", ">bytes, both parties", ">computing, both")
+def part_tables(layers: Sequence[Layer], protocols: Sequence[Layer]) -> tuple[Table, Table]:
+    """The last query by module and by protocol, the largest first."""
+    return _parts("Layers", layers), _parts("Protocols", protocols)
+
+
+def _parts(title: str, found: Sequence[Layer]) -> Table:
+    shown = sorted(found, key=lambda part: -part.sent_bytes)[:MOST_LAYERS]
+    rows = tuple(
+        (
+            p.name,
+            str(p.rounds),
+            show_bytes(p.sent_bytes),
+            show_seconds(p.seconds),
+            show_bytes(p.dealt_bytes),
+            show_seconds(p.dealt_seconds),
+        )
+        for p in shown
+    )
+    columns = (title.lower(), ">rounds", ">sent, both", ">computing, both", ">dealt", ">dealing")
     return Table(f"{title} of the last question", columns, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Tokens, and what they took.
+
+    Args:
+        tokens: generated [n, count].
+        wanted: by the plaintext model, greedily, each from the same tokens before it.
+        programs: of the chain.
+        reports: of the roles.
+    """
+
+    tokens: NDArray[np.int64]
+    wanted: NDArray[np.int64]
+    programs: Sequence[Program]
+    reports: Reports
+
+    def record(self) -> dict[str, Any]:
+        """Everything, for `--json`."""
+        layers, protocols = parts(self.programs[self.tokens.shape[1] - 1], self.reports)
+        steps = [
+            {
+                "rounds": cost(program).rounds,
+                "online_seconds": self._mean("client", "online_s", i),
+                "online_bytes_server": self._mean("server", "online_bytes", i),
+                "online_bytes_client": self._mean("client", "online_bytes", i),
+                "offline_seconds": self._mean("server", "offline_s", i),
+                "offline_bytes": self._mean("dealer", "dealt_bytes", i),
+            }
+            for i, program in enumerate(self.programs[: self.tokens.shape[1]])
+        ]
+        return {
+            "tokens": self.tokens.tolist(),
+            "agreement": float(np.mean(self.tokens == self.wanted)),
+            "steps": steps,
+            "setup_seconds": self.reports["server"]["setup_s"],
+            "setup_bytes": self.reports["server"]["setup_bytes"],
+            "layers": [part.record() for part in layers],
+            "protocols": [part.record() for part in protocols],
+        }
+
+    def _mean(self, role: str, name: str, step: int) -> float:
+        """Of a quantity of one step, over the prompts."""
+        return float(np.mean(self.reports[role][name][step :: self.tokens.shape[1]]))
+
+    def tables(self) -> tuple[Table, ...]:
+        """What the command prints."""
+        record = self.record()
+        rows = tuple(
+            (
+                "prompt" if i == 0 else f"token {i}",
+                str(step["rounds"]),
+                show_seconds(step["online_seconds"]),
+                show_bytes(step["online_bytes_server"] + step["online_bytes_client"]),
+                show_seconds(step["offline_seconds"]),
+                show_bytes(step["offline_bytes"]),
+            )
+            for i, step in enumerate(record["steps"])
+        )
+        columns = ("read", ">rounds", ">online", ">sent, both", ">offline", ">dealt")
+        title = f"Generation: {record['agreement']:.2%} of the tokens are the plaintext model's"
+        layers, protocols = parts(self.programs[self.tokens.shape[1] - 1], self.reports)
+        return Table(title, columns, rows), *part_tables(layers, protocols)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,9 @@ from cipherformer.backends.mpc2.chain import Chain, linked, with_kept
 from cipherformer.backends.mpc2.compile import Compiled, compile_program
 from cipherformer.backends.mpc2.program import Program
 from cipherformer.graph import Graph
+from cipherformer.passes.answer import argmax_only, private_lookup
 from cipherformer.passes.incremental import CACHE, StepGraph, step_graph, step_samples
 from cipherformer.passes.placement import Placement
-
-Inputs = Mapping[str, NDArray[Any]]
-Change = Callable[[Graph], Graph]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +35,23 @@ class Generator:
 
 def build_generator(
     graph: Graph,
-    samples: Sequence[Inputs],
+    table: NDArray[np.float64],
+    tokens: NDArray[np.int64],
     *,
     prompt: int,
-    answer: Change = lambda graph: graph,
-    asked: Change = lambda graph: graph,
-    encode: Callable[[NDArray[Any]], NDArray[Any]] = lambda rows: rows,
+    argmax: bool = False,
+    private: bool = False,
     **options: Any,
 ) -> Generator:
     """Compiles a decoder for prompts of one length.
 
     Args:
-        graph: captured, over M positions; M - prompt + 1 tokens can be generated.
-        samples: typical inputs, over all positions.
-        prompt: length of prompts, at least 2.
-        answer: of each step's graph, e.g. `passes.answer.argmax_only`.
-        asked: of each step's graph, e.g. `passes.answer.private_lookup` with a table.
-        encode: rows of a sample to what `asked` makes of the input.
+        graph: captured, over M positions of embedded tokens; M - prompt + 1 tokens can be generated.
+        table: embeddings [V, d].
+        tokens: typical texts [n, M].
+        prompt: length of prompts.
+        argmax: reveal the best token alone, not the scores.
+        private: the table is the server's, and looked up in private; else the client has it.
         options: as `build.build` has them.
 
     Raises:
@@ -62,14 +59,17 @@ def build_generator(
         LimitError: a value does not fit 64 bits.
     """
     text, length = graph.inputs[0].name, graph.inputs[0].type.shape[1]
+    samples = [{text: table[row][None]} for row in tokens]
     bounds = [(0, prompt), *((i, i + 1) for i in range(prompt, length))]
     steps = tuple(step_graph(graph, *bound) for bound in bounds)
     placements = []
     for step in steps:
-        typical = [
-            {**sample, text: encode(sample[text])} for sample in step_samples(graph, step, list(samples))
-        ]
-        placements.append(placed(answer(asked(step.graph)), typical, **options))
+        asked = private_lookup(step.graph, table) if private else step.graph
+        typical = step_samples(graph, step, samples)
+        if private:
+            rows = tokens[:, None, step.start : step.stop]
+            typical = [{**s, text: one_hot(r, len(table))} for s, r in zip(typical, rows, strict=True)]
+        placements.append(placed(argmax_only(asked) if argmax else asked, typical, **options))
     drafts = [compile_program(placement).program for placement in placements]
     widths: dict[int, int] = {}
     for draft in drafts:

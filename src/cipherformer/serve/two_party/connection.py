@@ -34,6 +34,7 @@ HEAD_BYTES = _HEAD.size
 NO_SESSION, NO_LAYOUT = bytes(16), bytes(8)
 SMALL_BYTES = 4096
 QUEUED_FRAMES = 64
+_POLL_S = 0.2
 
 
 class Kind(IntEnum):
@@ -96,7 +97,6 @@ class Connection:
         self._tls, self._sending = threading.Lock(), threading.Lock()
         self._arrived: queue.Queue[Frame | CipherformerError] = queue.Queue(QUEUED_FRAMES)
         self._closed = threading.Event()
-        self._heard = time.monotonic()
         self._frames_sent = self._frames_read = 0
         self.sent_bytes: dict[Kind, int] = {}
         for work in (self._read_frames, self._beat):
@@ -246,14 +246,16 @@ class Connection:
             if not got:
                 raise self._gone(None)
             filled += got
-            self._heard = time.monotonic()
         return data
 
     def _await_bytes(self) -> None:
+        """Silence counts while this side listens: one that was itself stopped for a while blames nobody."""
+        silent_s = 0.0
         while not self._wait(select.POLLIN):
+            silent_s += _POLL_S
             if self._closed.is_set():
                 raise ProtocolError("the connection was closed")
-            if time.monotonic() - self._heard > self._timing.silence_s:
+            if silent_s > self._timing.silence_s:
                 raise ProtocolError(
                     f"the {self.peer} gave no sign of life for {self._timing.silence_s:.0f} s",
                     why="it hangs, or the network is down",
@@ -263,7 +265,7 @@ class Connection:
         try:
             poller = select.poll()
             poller.register(self._sock, event)
-            return bool(poller.poll(200))
+            return bool(poller.poll(1000.0 * _POLL_S))
         except (OSError, ValueError) as error:
             raise self._gone(error) from error
 

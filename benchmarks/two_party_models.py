@@ -1,8 +1,12 @@
 """Published weights on real data between two parties: agreement with the plaintext float model, and cost.
 
-`python -m benchmarks.two_party_models --data FOLDER [--case CASE ...] [--count N] [--json FILE]`. Each case
-asks N questions in one session: dealer, server and client are processes, every question has randomness of its
-own. Ranges come from inputs that are not asked.
+`python -m benchmarks.two_party_models --data FOLDER [--case CASE ...] [--count N] [--asked M]
+[--network MS,MBIT] [--json FILE]`. Each case asks M of its N questions in one session: dealer, server and
+client are processes, every question has randomness of its own. The others are computed by `fixed`, which
+repeats such runs bit for bit (but for the roundings' randomness). Ranges come from inputs that are not asked.
+
+With a network (round trip in ms, Mbit/s) between client and server the same questions are asked once more,
+and `network_over_expected` is their time over: that without it, a one-way delay a round, and the bytes'.
 """
 
 from __future__ import annotations
@@ -20,10 +24,13 @@ from benchmarks.real_models import CASES, Case
 from cipherformer import __version__
 from cipherformer.backends import exact
 from cipherformer.backends.mpc2.build import build
+from cipherformer.backends.mpc2.compile import Compiled
 from cipherformer.backends.mpc2.protocols import cost
+from cipherformer.backends.prepared import Prepared
 from cipherformer.report.machine import machine, today
 from cipherformer.report.schema import BenchmarkRecord, write
 from cipherformer.serve.two_party.local import LocalRun, run_locally
+from cipherformer.serve.two_party.relay import Shape
 
 MARGINS = {"babyllama105": 0.5}
 """By which calibrated ranges are widened where a quarter is too little."""
@@ -69,23 +76,66 @@ def measured(run: LocalRun) -> dict[str, float]:
     }
 
 
-def metrics(name: str, case: Case) -> dict[str, float]:
-    """One session that asks every sample."""
+def metrics(name: str, case: Case, asked: int, network: Shape | None) -> dict[str, float]:
+    """One session that asks the first samples; `fixed` for the others."""
     built = build(case.graph, case.calibration, margin=MARGINS.get(name, MARGIN))
-    inputs = {node.name: np.concatenate([s[node.name] for s in case.samples]) for node in case.graph.inputs}
+    asked = min(asked, len(case.samples))
+    inputs = {
+        node.name: np.concatenate([s[node.name] for s in case.samples[:asked]]) for node in case.graph.inputs
+    }
     with tempfile.TemporaryDirectory() as folder:
         run = run_locally(built.compiled, inputs, Path(folder), silence_s=SILENCE_S)
-    rounds = float(cost(built.compiled.program).rounds)
-    return {"questions": len(case.samples), **agreement(case, run.outputs), "rounds": rounds, **measured(run)}
+    outputs, names = run.outputs, built.placement.graph.outputs
+    if asked < len(case.samples):
+        emulated = Prepared(built.placement)
+        rest = [emulated.run(s, seed=i).values for i, s in enumerate(case.samples[asked:])]
+        outputs = [
+            np.concatenate([found, *(values[name] for values in rest)])
+            for found, name in zip(outputs, names, strict=True)
+        ]
+    rounds = cost(built.compiled.program).rounds
+    found = {"questions": len(case.samples), "questions_two_party": asked, **agreement(case, outputs)}
+    found |= {"rounds": float(rounds), **measured(run)}
+    if network is not None:
+        found |= distant(built.compiled, inputs, network, rounds, found)
+    return found
 
 
-def records(cases: list[str], data: Path, count: int) -> Iterator[BenchmarkRecord]:
+def distant(
+    compiled: Compiled, inputs: dict[str, Any], network: Shape, rounds: int, near: dict[str, float]
+) -> dict[str, float]:
+    """The same questions over a slow and distant network."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_locally(compiled, inputs, Path(folder), silence_s=SILENCE_S, network=network)
+    sent = max(near["online_bytes_server"], near["online_bytes_client"])
+    expected = near["online_seconds"] + rounds * network.delay_s + sent / network.bytes_per_s
+    found = measured(run)["online_seconds"]
+    return {
+        "network_online_seconds": found,
+        "network_expected_seconds": expected,
+        "network_over_expected": found / expected,
+    }
+
+
+def records(
+    cases: list[str], data: Path, count: int, asked: int, network: str | None
+) -> Iterator[BenchmarkRecord]:
     """Everything measured, case by case."""
     for name in cases:
         case = CASES[name](data, count)
         parameters = {**case.parameters, "margin": MARGINS.get(name, MARGIN), "processes": 3}
-        for metric, value in metrics(name, case).items():
+        if network:
+            parameters["network_ms_mbit"] = network
+        for metric, value in metrics(name, case, asked, shaped(network)).items():
             yield _record(name, metric, value, parameters)
+
+
+def shaped(network: str | None) -> Shape | None:
+    """`80,100` as what a connection is like."""
+    if network is None:
+        return None
+    milliseconds, megabits = map(float, network.split(","))
+    return Shape(milliseconds / 2000.0, megabits * 125_000.0)
 
 
 def _record(case: str, metric: str, value: float, parameters: dict[str, Any]) -> BenchmarkRecord:
@@ -103,11 +153,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of weights and data")
     parser.add_argument("--case", action="append", choices=list(CASES), help="default: all")
     parser.add_argument("--count", type=int, default=200, help="questions a case")
+    parser.add_argument("--asked", type=int, default=200, help="of them between two parties, the first ones")
+    parser.add_argument("--network", help="ask once more over one: round trip in ms and Mbit/s, e.g. 80,100")
     parser.add_argument("--json", type=Path, help="write the records to a file")
     options = parser.parse_args()
     found = []
-    for record in records(options.case or list(CASES), options.data, options.count):
-        print(f"{record.case:14} {record.metric:22} {record.value:14.6g} {record.unit}", flush=True)
+    cases = options.case or list(CASES)
+    for record in records(cases, options.data, options.count, options.asked, options.network):
+        print(f"{record.case:14} {record.metric:24} {record.value:14.6g} {record.unit}", flush=True)
         found.append(record)
     if options.json:
         write(options.json, found)

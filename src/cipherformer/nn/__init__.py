@@ -1,16 +1,32 @@
 """Private-form torch modules: differentiable in training, one custom op each under `torch.export`."""
 
 from cipherformer.nn.activation import PolynomialActivation, fit_activation
-from cipherformer.nn.attention import MultiheadAdapter, PowerSoftmax, SelfAttention, Softmax, TwoQuad
-from cipherformer.nn.norm import BatchNorm
+from cipherformer.nn.attention import (
+    DotProductAttention,
+    MultiheadAdapter,
+    Pointwise,
+    PowerSoftmax,
+    ScaledPowerSoftmax,
+    SelfAttention,
+    Softmax,
+    TwoQuad,
+)
+from cipherformer.nn.norm import BatchNorm, HeadBatchNorm, InverseSqrt, PolynomialNorm, fit_inverse_sqrt
 
 __all__ = [
     "BatchNorm",
+    "DotProductAttention",
+    "HeadBatchNorm",
+    "InverseSqrt",
     "MultiheadAdapter",
+    "Pointwise",
     "PolynomialActivation",
+    "PolynomialNorm",
     "PowerSoftmax",
+    "ScaledPowerSoftmax",
     "SelfAttention",
     "Softmax",
     "TwoQuad",
     "fit_activation",
+    "fit_inverse_sqrt",
 ]

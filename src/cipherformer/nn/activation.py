@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cipherformer.approx import chebyshev, remez
-from cipherformer.approx.chebyshev import Series
+from cipherformer.approx.chebyshev import Function, Series
 from cipherformer.errors import ModelError, ParameterError
 from cipherformer.nn import functional
 
@@ -24,7 +24,7 @@ def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.5 * x * (1.0 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2.0))))
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Function] = {
     "gelu": _gelu,
     "relu": lambda x: np.maximum(x, 0.0),
     "silu": lambda x: x / (1.0 + np.exp(-x)),
@@ -42,6 +42,30 @@ def fit_activation(name: Name, degree: int, low: float, high: float) -> Series:
     series = remez.minimax(_FUNCTIONS[name], low, high, degree)
     floor = 1e-12 * max(abs(c) for c in series.coefficients)
     return replace(series, coefficients=tuple(c if abs(c) > floor else 0.0 for c in series.coefficients))
+
+
+def function_of(name: Name) -> Function:
+    """A named activation, elementwise in float64 (erf form of GELU)."""
+    return _FUNCTIONS[name]
+
+
+class Blend(nn.Module):
+    """`share polynomial(x) + (1 - share) original(x)`: a smooth transition, `share` moved from 0 to 1.
+
+    Source: Baruch et al., arXiv 2304.14836, section 3 (smooth transition). `train.freeze` leaves the
+    polynomial.
+    """
+
+    def __init__(self, original: nn.Module, polynomial: PolynomialActivation) -> None:
+        super().__init__()
+        self.original, self.polynomial = original, polynomial
+        self.share = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, elementwise."""
+        if self.share >= 1.0:
+            return self.polynomial(x)
+        return self.share * self.polynomial(x) + (1.0 - self.share) * self.original(x)
 
 
 class PolynomialActivation(nn.Module):

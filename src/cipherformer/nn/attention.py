@@ -38,6 +38,10 @@ class PowerSoftmax(nn.Module):
         """Weights [..., L] from scores [..., L]; a mask is binary and multiplied."""
         return functional.power_softmax(scores, mask, exponent=self.exponent, epsilon=self.epsilon)
 
+    def scaled(self, scores: Tensor) -> Tensor:
+        """What is raised to the power: the scores themselves."""
+        return scores
+
     def normaliser(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         """`epsilon + mean(x^p)` [...]: the values whose reciprocal encryption must compute."""
         return functional.power_normaliser(scores, mask, exponent=self.exponent, epsilon=self.epsilon)
@@ -45,6 +49,47 @@ class PowerSoftmax(nn.Module):
     def extra_repr(self) -> str:
         """For printing."""
         return f"exponent={self.exponent}, epsilon={self.epsilon:g}"
+
+
+class ScaledPowerSoftmax(PowerSoftmax):
+    """PowerSoftmax of `factor x`, each row by the number of positions that its mask leaves open.
+
+    The factor is public: one number, or one for each head, set by `rescale`. Counting the open positions
+    keeps the normaliser of a causal model's first rows as large as that of its last ones.
+    """
+
+    def __init__(self, exponent: int = 4, epsilon: float = 1e-3) -> None:
+        super().__init__(exponent, epsilon)
+        self.factor: Tensor
+        self.register_buffer("factor", torch.ones(()), persistent=False)
+
+    def scaled(self, scores: Tensor) -> Tensor:
+        """`factor x`: scores [B, H, T, S] or [..., S]."""
+        return scores * self.factor
+
+    def rescale(self, factor: Tensor) -> None:
+        """Multiply the factor: a number [], or [H, 1, 1] for heads."""
+        self.factor = self.factor * factor.to(self.factor)
+
+    def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Weights [..., L] from scores [..., L]; a mask is binary and multiplied."""
+        return functional.power_softmax(
+            self.scaled(scores), mask, exponent=self.exponent, epsilon=self.epsilon, counted=True
+        )
+
+    def normaliser(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`epsilon + mean((factor x)^p)` over open positions [...]."""
+        return functional.power_normaliser(
+            self.scaled(scores), mask, exponent=self.exponent, epsilon=self.epsilon, counted=True
+        )
+
+    def get_extra_state(self) -> Tensor:
+        """The factor, float32: [] or [H, 1, 1]."""
+        return self.factor
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over the factor."""
+        self.factor = state.to(self.factor)
 
 
 class TwoQuad(nn.Module):
@@ -58,9 +103,90 @@ class TwoQuad(nn.Module):
         """Weights [..., L] from scores [..., L]; a mask is binary and multiplied."""
         return functional.two_quad(scores, mask, offset=self.offset)
 
+    def normaliser(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mean((x + offset)^2)` over the last axis [...]: the values whose reciprocal encryption must
+        compute.
+        """
+        return functional.power_normaliser(scores + self.offset, mask, exponent=2, epsilon=0.0)
+
     def extra_repr(self) -> str:
         """For printing."""
         return f"offset={self.offset:g}"
+
+
+class Pointwise(nn.Module):
+    """`mask activation(x) / sqrt(L)` over the last axis, L its length: attention without a normaliser.
+
+    The scaling stands after the activation, where it is folded into the values' product. For training from
+    scratch; deep models need a normaliser. Source: Zimerman et al., arXiv 2311.08610, section 3.
+
+    Args:
+        activation: GELU by default; a polynomial later.
+        scaled: without it the factor is 1, for comparison.
+    """
+
+    def __init__(self, activation: nn.Module | None = None, *, scaled: bool = True) -> None:
+        super().__init__()
+        self.activation = nn.GELU() if activation is None else activation
+        self.scaled = scaled
+
+    def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Weights [..., L] from scores [..., L]; a mask is binary and multiplied after the activation."""
+        weights = self.activation(scores)
+        if mask is not None:
+            weights = weights * mask.to(weights.dtype)
+        return weights * scores.shape[-1] ** -0.5 if self.scaled else weights
+
+    def extra_repr(self) -> str:
+        """For printing."""
+        return f"scaled={self.scaled}"
+
+
+def repeat_heads(x: Tensor, heads: int) -> Tensor:
+    """Keys or values [B, G, S, d] of grouped-query attention -> [B, heads, S, d], each group's in turn."""
+    times = heads // x.shape[1]
+    return x if times == 1 else x.repeat_interleave(times, dim=1)
+
+
+class DotProductAttention(nn.Module):
+    """Called like torch's `scaled_dot_product_attention`, with a replaceable weighting.
+
+    Args:
+        weights: the weighting; softmax by default.
+        scale: of the scores; 1/sqrt(d) by default.
+        grouped: fewer heads of keys and values than of queries are repeated.
+    """
+
+    def __init__(
+        self, weights: nn.Module | None = None, *, scale: float | None = None, grouped: bool = False
+    ) -> None:
+        super().__init__()
+        self.weights = Softmax() if weights is None else weights
+        self.scale, self.grouped = scale, grouped
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """[B, H, T, d], [B, H, S, d], [B, H, S, d] -> [B, H, T, d]. A mask must be boolean (true: attend)."""
+        if attn_mask is not None and attn_mask.dtype != torch.bool:
+            raise ModelError("an additive mask", why="masks are multiplied", fix="pass a boolean mask")
+        if self.grouped:
+            key, value = (repeat_heads(x, query.shape[1]) for x in (key, value))
+        if is_causal:
+            attn_mask = torch.ones(
+                query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device
+            ).tril()
+        scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
+        weights = self.weights(query * scale @ key.mT, attn_mask)
+        return nn.functional.dropout(weights, dropout_p, training=dropout_p > 0.0) @ value
 
 
 class SelfAttention(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,12 @@ def check_power(exponent: int, epsilon: float) -> None:
 
 
 def power_softmax(
-    scores: Tensor, mask: Tensor | None = None, *, exponent: int = 4, epsilon: float = 1e-3
+    scores: Tensor,
+    mask: Tensor | None = None,
+    *,
+    exponent: int = 4,
+    epsilon: float = 1e-3,
+    counted: bool = False,
 ) -> Tensor:
     """Attention weights by PowerSoftmax over the last axis, in a form that is stable to train.
 
@@ -53,18 +58,24 @@ def power_softmax(
         mask: binary, broadcasts against the scores; multiplied, never added. None means all ones.
         exponent: p, positive and even.
         epsilon: added to the mean; bounds the domain of the reciprocal from below.
+        counted: the mean is over the open positions of each row, not over all L: public numbers, as the
+            mask is.
 
     Returns:
         Weights of the shape and dtype of `scores`. Half-precision input is computed in float32. Rows sum to
         `mean / (epsilon + mean)`, slightly below 1.
     """
+    share = _share(mask, scores) if counted else None
     if torch.compiler.is_exporting():
+        mask = mask if share is None or mask is None else mask.to(scores.dtype) * share
         return torch.ops.cipherformer.power_softmax(scores, mask, exponent, epsilon)
     x = _wide(scores)
     if mask is not None:
         x = x * mask.to(x.dtype)
     c = x.detach().abs().amax(dim=-1, keepdim=True).clamp(min=max(epsilon ** (1.0 / exponent), _TINY))
     u = custom_ops.integer_power(x / c, exponent)
+    if share is not None:
+        u = u * share
     floor = epsilon * custom_ops.integer_power(1.0 / c, exponent) if epsilon > 0.0 else 0.0
     mean = u.mean(dim=-1, keepdim=True)
     # with epsilon = 0 a row of zeros has no defined weights: it gets zeros
@@ -72,11 +83,25 @@ def power_softmax(
     return weights.to(scores.dtype)
 
 
-def power_normaliser(scores: Tensor, mask: Tensor | None = None, *, exponent: int, epsilon: float) -> Tensor:
-    """`epsilon + mean(mask x^p)` over the last axis: what the encrypted reciprocal is applied to. [...]."""
+def power_normaliser(
+    scores: Tensor, mask: Tensor | None = None, *, exponent: int, epsilon: float, counted: bool = False
+) -> Tensor:
+    """`epsilon + mean(mask x^p)` over the last axis: what the encrypted reciprocal is applied to. [...].
+
+    `counted`: the mean over open positions, see `power_softmax`.
+    """
     x = _wide(scores)
     powers = custom_ops.integer_power(x if mask is None else x * mask.to(x.dtype), exponent)
-    return epsilon + powers.mean(dim=-1)
+    share = _share(mask, x) if counted else None
+    return epsilon + (powers if share is None else powers * share).mean(dim=-1)
+
+
+def _share(mask: Tensor | None, x: Tensor) -> Tensor | None:
+    """L over the number of open positions of each row [..., 1]; a row without any counts as one of one."""
+    if mask is None:
+        return None
+    wide = mask.to(_wide(x).dtype)
+    return x.shape[-1] / wide.sum(dim=-1, keepdim=True).clamp(min=1.0)
 
 
 def two_quad(scores: Tensor, mask: Tensor | None = None, *, offset: float = 5.0) -> Tensor:
@@ -104,22 +129,71 @@ def polynomial(x: Tensor, coefficients: Sequence[float] | Tensor, low: float, hi
     """
     if torch.compiler.is_exporting() and not isinstance(coefficients, Tensor):
         return torch.ops.cipherformer.polynomial(x, list(coefficients), low, high)
-    if isinstance(coefficients, Tensor):
-        return custom_ops.clenshaw(_wide(x), coefficients, low, high).to(x.dtype)
-    return _FixedSeries.apply(_wide(x), tuple(coefficients), low, high).to(x.dtype)
+    wide = _wide(x)
+    values = coefficients if isinstance(coefficients, Tensor) else wide.new_tensor(coefficients)
+    return _Series.apply(wide, values.to(wide.dtype), low, high).to(x.dtype)
 
 
-class _FixedSeries(torch.autograd.Function):
-    """A series whose gradient is its derivative's series: keeps only the input, not the recurrence."""
+_BLOCK = 1 << 14
+"""Elements whose Chebyshev polynomials are made at a time: what is made of them stays in the cache."""
+
+
+def _bases(x: Tensor, degree: int, low: float, high: float) -> Iterator[Tensor]:
+    """T_0 .. T_degree [degree + 1, n] of flat x, mapped from [low, high] to [-1, 1], block by block.
+
+    The blocks share their memory: each must be used before the next is asked for.
+    """
+    memory = x.new_empty(degree + 1, min(_BLOCK, max(x.numel(), 1)))
+    for block in x.reshape(-1).split(_BLOCK):
+        basis = memory[:, : len(block)]
+        rows = basis.unbind()
+        rows[0].fill_(1.0)
+        if degree:
+            torch.mul(block, 2.0 / (high - low), out=rows[1]).sub_((low + high) / (high - low))
+            doubled = 2.0 * rows[1]
+        for k in range(2, degree + 1):
+            torch.mul(doubled, rows[k - 1], out=rows[k]).sub_(rows[k - 2])
+        yield basis
+
+
+def _blockwise(x: Tensor, coefficients: Tensor, low: float, high: float) -> Tensor:
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    blocks = out.view(-1).split(_BLOCK)
+    for basis, block in zip(_bases(x, len(coefficients) - 1, low, high), blocks, strict=True):
+        torch.mv(basis.T, coefficients, out=block)
+    return out
+
+
+class _Series(torch.autograd.Function):
+    """A series that keeps only its input, not the recurrence, and works through it block by block."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, coefficients: tuple[float, ...], low: float, high: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.series = (coefficients, low, high)
-        return custom_ops.clenshaw(x, coefficients, low, high)
+    def forward(ctx: Any, x: Tensor, coefficients: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x, coefficients)
+        ctx.interval = (low, high)
+        return _blockwise(x, coefficients, low, high)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (x,), (coefficients, low, high) = ctx.saved_tensors, ctx.series
-        inner = chebyshev.chebder(np.array(coefficients)) * (2.0 / (high - low))
-        return gradient * _FixedSeries.apply(x, tuple(inner.tolist()), low, high), None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        x, coefficients = ctx.saved_tensors
+        low, high = ctx.interval
+        if torch.is_grad_enabled():  # a second derivative is asked for
+            slope = _derivative(coefficients) * (2.0 / (high - low))
+            return gradient * _Series.apply(x, slope, low, high), None, None, None
+        into_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+        into_coefficients = torch.zeros_like(coefficients) if ctx.needs_input_grad[1] else None
+        slope = _derivative(coefficients) * (2.0 / (high - low))
+        outs, gradients = into_x.view(-1).split(_BLOCK), gradient.reshape(-1).split(_BLOCK)
+        for basis, out, g in zip(_bases(x, len(coefficients) - 1, low, high), outs, gradients, strict=True):
+            torch.mv(basis[: len(slope)].T, slope, out=out).mul_(g)
+            if into_coefficients is not None:
+                into_coefficients += basis @ g
+        return into_x, into_coefficients, None, None
+
+
+def _derivative(coefficients: Tensor) -> Tensor:
+    """The Chebyshev coefficients of the derivative of a series [degree + 1]: [degree], or [1] of a
+    constant.
+    """
+    matrix = chebyshev.chebder(np.eye(len(coefficients)), axis=0)
+    return torch.from_numpy(matrix).to(coefficients) @ coefficients

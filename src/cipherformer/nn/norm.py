@@ -1,8 +1,14 @@
-"""Normalisation with statistics that are constants at inference."""
+"""Normalisation without division: by statistics that are constants at inference, or by a polynomial."""
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+
+from cipherformer.approx.chebyshev import Series
+from cipherformer.approx.least_squares import least_squares
+from cipherformer.nn.activation import PolynomialActivation
 
 
 class BatchNorm(nn.Module):
@@ -29,3 +35,78 @@ class BatchNorm(nn.Module):
         inner = self.inner
         scale = inner.weight * (inner.running_var + inner.eps).rsqrt()
         return x * scale + (inner.bias - inner.running_mean * scale)
+
+
+class HeadBatchNorm(nn.Module):
+    """BatchNorm2d over the heads of attention scores [B, H, T, S], before or after the weighting's
+    activation.
+
+    Source: Zimerman et al., arXiv 2311.08610, section 4 (vision models).
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.inner = nn.BatchNorm2d(heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, H, T, S] -> the same shape; affine in evaluation."""
+        return self.inner(x)
+
+
+def fit_inverse_sqrt(low: float, high: float, degree: int, samples: Tensor | None = None) -> Series:
+    """A polynomial for 1/sqrt(v) on [low, high], of least relative mean square error."""
+    points = None if samples is None else samples.double().cpu().numpy()
+    return least_squares(
+        lambda v: 1.0 / np.sqrt(np.maximum(v, 1e-3 * low)),
+        low,
+        high,
+        degree,
+        samples=points,
+        everywhere=0.2,
+        relative=True,
+    )
+
+
+class InverseSqrt(PolynomialActivation):
+    """The polynomial for 1/sqrt(v) inside a `PolynomialNorm`, a type of its own: its inputs are variances."""
+
+
+class PolynomialNorm(nn.Module):
+    """LayerNorm or RMSNorm whose inverse square root is a polynomial on a stated interval of the variance.
+
+    Keeps what normalisation does to each token, which language models need, at ceil(log2(degree + 1)) + 3
+    levels. A loss must keep the variance inside the interval; see `train.losses`.
+    Source: Zimerman et al., arXiv 2311.08610, section 3.
+
+    Args:
+        width: number of features.
+        series: approximates 1/sqrt(v) of the variance plus epsilon; see `fit_inverse_sqrt`.
+        epsilon: added to the variance.
+        centre: subtract the mean first (LayerNorm); RMSNorm does not.
+        bias: whether there is one.
+    """
+
+    def __init__(
+        self, width: int, series: Series, epsilon: float = 1e-5, *, centre: bool = True, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.epsilon, self.centre = epsilon, centre
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+        self.inverse_sqrt = InverseSqrt(series)
+
+    def variance(self, x: Tensor) -> Tensor:
+        """What the inverse square root is taken of: [..., C] -> [..., 1]."""
+        centred = x - x.mean(dim=-1, keepdim=True) if self.centre else x
+        return (centred * centred).mean(dim=-1, keepdim=True) + self.epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., C] -> [..., C]."""
+        centred = x - x.mean(dim=-1, keepdim=True) if self.centre else x
+        variance = (centred * centred).mean(dim=-1, keepdim=True) + self.epsilon
+        scaled = centred * self.inverse_sqrt(variance) * self.weight
+        return scaled if self.bias is None else scaled + self.bias
+
+    def extra_repr(self) -> str:
+        """For printing."""
+        return f"epsilon={self.epsilon:g}, centre={self.centre}"

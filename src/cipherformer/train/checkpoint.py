@@ -28,7 +28,18 @@ def digest(model: nn.Module) -> str:
 
 
 def _serialised(model: nn.Module) -> bytes:
-    return save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    return save(apart(model.state_dict()))
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, contiguous, none sharing its memory with another: tied weights are written twice."""
+    out: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous()
+        out[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return out
 
 
 def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, Any]) -> None:

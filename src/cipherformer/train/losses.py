@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cipherformer.nn import PolynomialActivation, PowerSoftmax
+from cipherformer.nn import InverseSqrt, PolynomialActivation, PowerSoftmax, TwoQuad
 from cipherformer.train.observe import Observation
+from cipherformer.train.sites import ACTIVATIONS, is_norm, variance
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,18 @@ class Targets:
         interval_share: share of a polynomial's interval, about its centre, that inputs may use.
         normaliser_ratio: largest hi/lo of a PowerSoftmax normaliser over the batch.
         score_bound: largest |score| that enters a PowerSoftmax.
+        activation_bound: largest |input| of an activation that is not a polynomial yet; None leaves it alone.
+        variance_ratio: largest hi/lo over the batch of a variance that is normalised by; None leaves it
+            alone.
+        variance_ceiling: the largest such variance; None leaves it alone.
     """
 
     interval_share: float = 0.85
     normaliser_ratio: float = 12.0
     score_bound: float = 1.0
+    activation_bound: float | None = None
+    variance_ratio: float | None = None
+    variance_ceiling: float | None = None
 
 
 def range_loss(x: Tensor, low: float, high: float) -> Tensor:
@@ -51,17 +59,42 @@ def site_loss(observations: Iterable[Observation], targets: Targets) -> Tensor:
 
     Raises nothing on an empty list: a model without sites has loss 0.
     """
-    total = torch.zeros(())
-    for seen in observations:
-        if isinstance(seen.module, PolynomialActivation):
-            centre = 0.5 * (seen.module.low + seen.module.high)
-            half = 0.5 * (seen.module.high - seen.module.low) * targets.interval_share
-            total = total + range_loss(seen.value, centre - half, centre + half)
-        elif isinstance(seen.module, PowerSoftmax):
-            total = total + range_loss(seen.value, -targets.score_bound, targets.score_bound)
-            normaliser = seen.module.normaliser(seen.value, seen.mask)
-            total = total + condition_loss(normaliser, targets.normaliser_ratio)
-    return total
+    return sum((_one_site(seen, targets) for seen in observations), torch.zeros(()))
+
+
+def _one_site(seen: Observation, targets: Targets) -> Tensor:
+    module, x = seen.module, seen.value
+    if isinstance(module, InverseSqrt):
+        return variance_loss(x, module.low, module.high)
+    if isinstance(module, PolynomialActivation):
+        centre = 0.5 * (module.low + module.high)
+        half = 0.5 * (module.high - module.low) * targets.interval_share
+        return range_loss(x, centre - half, centre + half)
+    if isinstance(module, PowerSoftmax):
+        normaliser = module.normaliser(x, seen.mask)
+        inside = range_loss(module.scaled(x), -targets.score_bound, targets.score_bound)
+        return inside + condition_loss(normaliser, targets.normaliser_ratio)
+    if isinstance(module, TwoQuad):
+        return condition_loss(module.normaliser(x, seen.mask), targets.normaliser_ratio)
+    if isinstance(module, ACTIVATIONS) and targets.activation_bound is not None:
+        return range_loss(x, -targets.activation_bound, targets.activation_bound)
+    if is_norm(module) and (targets.variance_ratio or targets.variance_ceiling):
+        v = variance(module, x)
+        ceiling = targets.variance_ceiling
+        above = F.relu(v.amax() - ceiling) / ceiling if ceiling else torch.zeros(())
+        return above + (condition_loss(v, targets.variance_ratio) if targets.variance_ratio else 0.0)
+    return torch.zeros(())
+
+
+def variance_loss(v: Tensor, low: float, high: float, margin: float = 0.1) -> Tensor:
+    """How far, in logarithms, the extremes of positive values leave [low, high] less a margin; 0 inside.
+
+    Source: Zimerman et al., arXiv 2311.08610, section 3 (a ceiling); the floor is ours, as a polynomial
+    has one.
+    """
+    inner = margin * math.log(high / low)
+    logarithm = v.clamp(min=1e-12).log()
+    return range_loss(logarithm, math.log(low) + inner, math.log(high) - inner)
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -73,3 +106,9 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0
     log_teacher = F.log_softmax(teacher.detach() / temperature, dim=-1)
     divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
     return divergence * temperature**2
+
+
+def matching_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean square difference in units of the teacher's mean square: 1 if the student knows nothing."""
+    teacher = teacher.detach()
+    return (student - teacher).square().mean() / teacher.square().mean().clamp(min=1e-12)

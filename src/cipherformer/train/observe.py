@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cipherformer.nn import PolynomialActivation, PowerSoftmax
+from cipherformer.nn import PolynomialActivation, PowerSoftmax, TwoQuad
 
-SITE_TYPES = (PowerSoftmax, PolynomialActivation)
+SITE_TYPES = (PowerSoftmax, TwoQuad, PolynomialActivation)
 
 
 @dataclass(frozen=True, slots=True)

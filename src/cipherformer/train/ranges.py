@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cipherformer.errors import LimitError
-from cipherformer.nn import PolynomialActivation, PowerSoftmax
+from cipherformer.nn import InverseSqrt, PolynomialActivation, PowerSoftmax, TwoQuad
 from cipherformer.train.observe import SITE_TYPES, Observation, observe
+
+Kind = Literal["polynomial", "normaliser", "variance", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,9 @@ class SiteRange:
 
     Args:
         name: module path.
-        kind: `polynomial` (range of its input), `normaliser` (range of epsilon + mean of powers) or `other`.
+        kind: `polynomial` (range of its input), `normaliser` (range of epsilon + mean of powers),
+            `variance` (of
+            a norm) or `other`.
         low: smallest value.
         high: largest value.
         domain_low: left end of a polynomial's interval, or epsilon: what a normaliser can never fall below.
@@ -30,7 +34,7 @@ class SiteRange:
     """
 
     name: str
-    kind: Literal["polynomial", "normaliser", "other"]
+    kind: Kind
     low: float
     high: float
     domain_low: float = -math.inf
@@ -39,7 +43,7 @@ class SiteRange:
 
     def widened(self, margin: float) -> tuple[float, float]:
         """The range with a margin on both sides: a share of its width, or a factor for a normaliser."""
-        if self.kind == "normaliser":
+        if self.kind in ("normaliser", "variance"):
             return max(self.low / (1.0 + margin), self.domain_low), self.high * (1.0 + margin)
         extra = margin * (self.high - self.low)
         return self.low - extra, self.high + extra
@@ -56,11 +60,13 @@ class Contract:
 
     Args:
         normaliser_ratio: largest hi / lo of a normaliser, margin included.
+        variance_ratio: largest hi / lo of a variance that a norm takes the inverse square root of.
         activation_levels: largest depth of a polynomial.
         margin: by which measured ranges are widened before they are judged.
     """
 
     normaliser_ratio: float = 32.0
+    variance_ratio: float = 100.0
     activation_levels: int = 3
     margin: float = 0.1
 
@@ -87,13 +93,17 @@ def measure(
 
 def _site(seen: Observation) -> SiteRange:
     module = seen.module
+    if isinstance(module, TwoQuad):
+        low, high = module.normaliser(seen.value, seen.mask).aminmax()
+        return SiteRange(seen.name, "normaliser", float(low), float(high), domain_low=0.0)
     if isinstance(module, PowerSoftmax):
         low, high = module.normaliser(seen.value, seen.mask).aminmax()
         return SiteRange(seen.name, "normaliser", float(low), float(high), domain_low=module.epsilon)
     low, high = seen.value.aminmax()
     if isinstance(module, PolynomialActivation):
         ends = (module.low, module.high)
-        return SiteRange(seen.name, "polynomial", float(low), float(high), *ends, module.series.levels)
+        kind: Kind = "variance" if isinstance(module, InverseSqrt) else "polynomial"
+        return SiteRange(seen.name, kind, float(low), float(high), *ends, module.series.levels)
     return SiteRange(seen.name, "other", float(low), float(high))
 
 
@@ -115,7 +125,10 @@ def violations(ranges: Iterable[SiteRange], contract: Contract) -> list[str]:
         if site.kind == "normaliser" and high / low > contract.normaliser_ratio:
             limit = contract.normaliser_ratio
             out.append(f"{site.name}: normaliser's hi/lo is {high / low:.3g}, at most {limit:g} is allowed")
-        if site.kind == "polynomial":
+        if site.kind == "variance" and high / low > contract.variance_ratio:
+            limit = contract.variance_ratio
+            out.append(f"{site.name}: variance's hi/lo is {high / low:.3g}, at most {limit:g} is allowed")
+        if site.kind in ("polynomial", "variance"):
             if low < site.domain_low or high > site.domain_high:
                 domain = f"[{site.domain_low:.3g}, {site.domain_high:.3g}]"
                 out.append(

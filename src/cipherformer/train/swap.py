@@ -15,19 +15,21 @@ from cipherformer.nn import (
     MultiheadAdapter,
     PolynomialActivation,
     PowerSoftmax,
+    ScaledPowerSoftmax,
     SelfAttention,
     Softmax,
 )
-from cipherformer.nn.activation import Name
+from cipherformer.nn.activation import Blend, Name
 
 Interval = tuple[float, float]
 
-_ACTIVATIONS: dict[type[nn.Module], Name] = {
+ACTIVATION_NAMES: dict[type[nn.Module], Name] = {
     nn.GELU: "gelu",
     nn.ReLU: "relu",
     nn.SiLU: "silu",
     nn.Tanh: "tanh",
 }
+"""The activations that rules know, by their exact types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,14 @@ def _account(swapped: Swapped, rules: Sequence[Rule], expected: Mapping[str, int
             )
 
 
-def power_softmax_rule(exponent: int = 4, epsilon: float = 1e-3) -> Rule:
-    """Softmax attention becomes PowerSoftmax attention with the same trainable tensors."""
+def power_softmax_rule(exponent: int = 4, epsilon: float = 1e-3, *, scaled: bool = False) -> Rule:
+    """Softmax attention becomes PowerSoftmax attention with the same trainable tensors.
+
+    `scaled`: the weighting has factors of its own, see `nn.ScaledPowerSoftmax`.
+    """
 
     def build(name: str, old: nn.Module) -> nn.Module:
-        weights = PowerSoftmax(exponent, epsilon)
+        weights = (ScaledPowerSoftmax if scaled else PowerSoftmax)(exponent, epsilon)
         return _from_multihead(name, old, weights) if isinstance(old, nn.MultiheadAttention) else weights
 
     return Rule("attention", (Softmax, nn.MultiheadAttention), build)
@@ -178,10 +183,10 @@ def polynomial_rule(
 
     def build(name: str, old: nn.Module) -> nn.Module:
         low, high = intervals[name] if isinstance(intervals, Mapping) else intervals
-        kind = _ACTIVATIONS[type(old)]
+        kind = ACTIVATION_NAMES[type(old)]
         return PolynomialActivation.fit(kind, degree=degree, low=low, high=high, trainable=trainable)
 
-    return Rule("activation", tuple(_ACTIVATIONS), build)
+    return Rule("activation", tuple(ACTIVATION_NAMES), build)
 
 
 def average_pool_rule() -> Rule:
@@ -197,9 +202,11 @@ def average_pool_rule() -> Rule:
 
 
 def freeze_polynomials(model: nn.Module) -> nn.Module:
-    """A copy in which trained coefficients are constants, as export needs."""
+    """A copy in which trained coefficients are constants and blends have ended, as export needs."""
     model = copy.deepcopy(model)
     for name, module in list(model.named_modules()):
-        if name and isinstance(module, PolynomialActivation):
+        if name and isinstance(module, Blend):
+            _set(model, name, module.polynomial.frozen())
+        elif name and isinstance(module, PolynomialActivation) and module.coefficients is not None:
             _set(model, name, module.frozen())
     return model

@@ -1,0 +1,124 @@
+"""The swaps of a conversion's stages, on a model whose calls were lifted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cipherformer.nn import Pointwise, Softmax, TwoQuad
+from cipherformer.train import rules
+from cipherformer.train.prepare import measure_batch_norm, weight_scores
+from cipherformer.train.sites import ACTIVATIONS, norm_types, sample_sites, variance
+from cipherformer.train.stage import Conversion, Forms, Kind, Stage
+from cipherformer.train.swap import (
+    Rule,
+    Site,
+    average_pool_rule,
+    batch_norm_rule,
+    power_softmax_rule,
+    swap,
+)
+
+REASONS: dict[Kind, str] = {
+    "attention": "an exponential of secret scores needs a high degree, and a maximum a comparison",
+    "norm": "a square root and a division for each token take many levels; constants would fold away",
+    "activation": "encryption adds and multiplies: a polynomial on the measured range is all it can evaluate",
+    "pool": "a maximum is a comparison; an average is a sum",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Swapper:
+    """Applies the swaps of stages.
+
+    Args:
+        conversion: the recipe.
+        batches: inputs to measure on, as the model takes them; None brings in the structure alone, into which
+            weights are loaded.
+    """
+
+    conversion: Conversion
+    batches: Callable[[nn.Module], Sequence[Tensor]] | None
+
+    def __call__(self, model: nn.Module, stage: Stage) -> tuple[nn.Module, tuple[Site, ...]]:
+        """A copy of the model with the stage's kinds replaced, and what was replaced."""
+        sites: tuple[Site, ...] = ()
+        for kind in stage.replace:
+            rule = self._rule(model, kind, stage)
+            if rule is None or not any(type(m) in rule.types for m in model.modules()):
+                continue
+            swapped = swap(model, [rule])
+            model, sites = swapped.model, sites + swapped.sites
+            if self.batches is not None:
+                self._settle(model, kind)
+        return model, sites
+
+    def _rule(self, model: nn.Module, kind: Kind, stage: Stage) -> Rule | None:
+        forms = self.conversion.forms
+        if kind == "attention":
+            return weighting(forms)
+        if kind == "pool":
+            return average_pool_rule()
+        if kind == "activation":
+            if not forms.activation:
+                return None
+            measured = None
+            if self.batches is not None:
+                measured = sample_sites(model, self.batches(model), ACTIVATIONS)
+            return rules.fitted_activation_rule(
+                forms.activation,
+                measured,
+                margin=forms.margin,
+                method=forms.fit,
+                trainable=forms.trainable,
+                blend=stage.blend,
+            )
+        types = norm_types(model)
+        if forms.norm == "keep" or not types:
+            return None
+        if forms.norm == "batch":
+            return batch_norm_rule()
+        measured = None
+        if self.batches is not None:
+            measured = sample_sites(model, self.batches(model), types, value=variance)
+        return rules.polynomial_norm_rule(model, forms.norm_degree, measured, margin=forms.norm_margin)
+
+    def _settle(self, model: nn.Module, kind: Kind) -> None:
+        """Bring what was swapped in to a state from which training starts well."""
+        assert self.batches is not None
+        forms, batches = self.conversion.forms, self.batches(model)
+        if kind == "attention" and forms.attention == "power" and forms.score_bound is not None:
+            weight_scores(model, batches, forms.score_bound)
+        if kind == "norm" and forms.norm == "batch":
+            measure_batch_norm(model, batches)
+
+
+def weighting(forms: Forms) -> Rule | None:
+    """The rule for attention; multi-head modules of torch are taken apart by PowerSoftmax's own rule."""
+    if forms.attention == "power":
+        return power_softmax_rule(forms.exponent, forms.epsilon, scaled=True)
+    if forms.attention == "two_quad":
+        return rules.weighting_rule(lambda: TwoQuad(forms.offset))
+    if forms.attention == "pointwise":
+        return rules.weighting_rule(Pointwise)
+    return None
+
+
+def foreseen(model: nn.Module, conversion: Conversion) -> tuple[Site, ...]:
+    """What the stages will replace in a lifted model, without touching it."""
+    structure = Swapper(conversion, None)
+    found: tuple[Site, ...] = ()
+    with torch.no_grad():
+        for stage in conversion.stages:
+            model, sites = structure(model, stage)
+            found += sites
+    return found
+
+
+def kept(model: nn.Module) -> list[str]:
+    """Paths of modules that no stage has replaced and that encryption cannot evaluate."""
+    types = (Softmax, nn.MultiheadAttention, nn.MaxPool2d, *ACTIVATIONS, *norm_types(model))
+    return [name for name, module in model.named_modules() if isinstance(module, types)]

@@ -1,0 +1,97 @@
+"""The sites of a model that encryption must approximate: what each takes, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cipherformer.nn import PolynomialNorm
+from cipherformer.train.observe import observe
+from cipherformer.train.swap import ACTIVATION_NAMES
+
+SAMPLES_PER_CALL = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a site took: extremes over everything, and a sample of values, float32 [n]."""
+
+    low: float
+    high: float
+    samples: Tensor
+
+    def widened(self, margin: float) -> tuple[float, float]:
+        """The range, with a share of its width added on both sides."""
+        extra = margin * (self.high - self.low)
+        return self.low - extra, self.high + extra
+
+
+Value = Callable[[nn.Module, Tensor], Tensor]
+
+
+def sample_sites(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    types: tuple[type[nn.Module], ...],
+    *,
+    value: Value = lambda _, x: x,
+    seed: int = 0,
+) -> dict[str, Measured]:
+    """What the modules of these types take over all batches, in evaluation mode and without gradients.
+
+    Args:
+        model: run on each batch.
+        batches: inputs.
+        types: exact types.
+        value: what of (module, input) is meant.
+        seed: of the sampling.
+    """
+    extremes: dict[str, tuple[float, float]] = {}
+    kept: dict[str, list[Tensor]] = {}
+    generator = torch.Generator().manual_seed(seed)
+    training = model.training
+    with torch.no_grad(), observe(model.eval(), types) as seen:
+        for batch in batches:
+            model(batch)
+            for call in seen.take():
+                x = value(call.module, call.value).float().flatten()
+                low, high = (float(v) for v in x.aminmax())
+                old = extremes.get(call.name, (low, high))
+                extremes[call.name] = (min(low, old[0]), max(high, old[1]))
+                picked = torch.randint(len(x), (SAMPLES_PER_CALL,), generator=generator)
+                kept.setdefault(call.name, []).append(x[picked].cpu())
+    model.train(training)
+    return {name: Measured(*extremes[name], torch.cat(kept[name])) for name in extremes}
+
+
+ACTIVATIONS = tuple(ACTIVATION_NAMES)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """LayerNorm, or whatever is called RMSNorm."""
+    return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith("RMSNorm")
+
+
+def norm_types(model: nn.Module) -> tuple[type[nn.Module], ...]:
+    """The types of the norms in a model, LayerNorm first."""
+    named = {type(m) for m in model.modules() if is_norm(m)}
+    return tuple(sorted(named, key=lambda t: (t is not nn.LayerNorm, t.__qualname__)))
+
+
+def norm_epsilon(norm: nn.Module) -> float:
+    """What a LayerNorm or RMSNorm adds to the variance."""
+    names = ("eps", "variance_epsilon", "epsilon")
+    return float(next((getattr(norm, n) for n in names if getattr(norm, n, None) is not None), 1e-6))
+
+
+def variance(norm: nn.Module, x: Tensor) -> Tensor:
+    """Variance plus epsilon of each token, as a LayerNorm, an RMSNorm or a PolynomialNorm takes it: [...,
+    1].
+    """
+    if isinstance(norm, PolynomialNorm):
+        return norm.variance(x)
+    centred = x - x.mean(dim=-1, keepdim=True) if isinstance(norm, nn.LayerNorm) else x
+    return centred.square().mean(dim=-1, keepdim=True) + norm_epsilon(norm)

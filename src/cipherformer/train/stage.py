@@ -1,0 +1,117 @@
+"""What a conversion does: the forms it brings in, and the stages in which a model is trained back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cipherformer.train.losses import Targets
+from cipherformer.train.ranges import Contract
+
+Kind = Literal["attention", "norm", "activation", "pool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """What comes in the place of what. A kind that a model has no site of is passed over.
+
+    Args:
+        attention: `power`, `two_quad`, `pointwise` or `keep`.
+        exponent: of PowerSoftmax.
+        epsilon: of PowerSoftmax: what its normaliser can never fall below.
+        offset: of 2Quad.
+        score_bound: largest |score| that enters PowerSoftmax after the swap; None leaves the scores.
+        activation: degree of the polynomials; 0 keeps activations.
+        fit: of the polynomials, see `rules.fitted_activation_rule`.
+        margin: share of measured ranges by which a polynomial's interval is wider, on both sides.
+        trainable: whether coefficients are trained.
+        norm: `batch`, `polynomial` or `keep`.
+        norm_degree: of the polynomial for the inverse square root.
+        norm_margin: by which the interval of the variance is wider, as a factor less one.
+    """
+
+    attention: Literal["power", "two_quad", "pointwise", "keep"] = "power"
+    exponent: int = 4
+    epsilon: float = 1e-2
+    offset: float = 5.0
+    score_bound: float | None = 1.0
+    activation: int = 7
+    fit: Literal["samples", "even", "minimax", "quad"] = "samples"
+    margin: float = 0.1
+    trainable: bool = False
+    norm: Literal["batch", "polynomial", "keep"] = "batch"
+    norm_degree: int = 7
+    norm_margin: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: swap, then train.
+
+    Args:
+        name: for reports.
+        replace: kinds that are swapped before it.
+        epochs: passes over the training data, whole or not; 0 only swaps and measures.
+        batch_size: inputs a step.
+        learning_rate: peak; rises linearly over `warm_up` of the steps.
+        warm_up: that share.
+        schedule: what comes then: `cosine` or `linear` to 0, or `constant`.
+        optimizer: `adamw`, or `sgd` with momentum 0.9.
+        weight_decay: of tensors with two axes or more.
+        clip_norm: of the gradient.
+        task: weight of the cross-entropy with the labels.
+        soft: weight of the distillation of logits.
+        temperature: of that distillation.
+        hidden: weight of matching the teacher behind every activation and norm.
+        scores: weight of matching the teacher's scores before the attention's weighting.
+        sites: weight of the losses of `targets`.
+        targets: where those start.
+        blend: polynomials come in gradually over the stage.
+        freeze_statistics: running statistics of batch norms stay as they are.
+    """
+
+    name: str
+    replace: tuple[Kind, ...] = ()
+    epochs: float = 0.0
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    warm_up: float = 0.1
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 1e-4
+    clip_norm: float = 5.0
+    task: float = 1.0
+    soft: float = 0.0
+    temperature: float = 2.0
+    hidden: float = 0.0
+    scores: float = 0.0
+    sites: float = 0.0
+    targets: Targets = field(default_factory=Targets)
+    blend: bool = False
+    freeze_statistics: bool = False
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the original model runs beside."""
+        return self.soft > 0.0 or self.hidden > 0.0 or self.scores > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A recipe: forms, stages and what the result must keep to.
+
+    Args:
+        name: as given to `convert`.
+        source: where it is published.
+        about: one sentence on what it does.
+        forms: see `Forms`.
+        stages: in order.
+        contract: with the encrypted side.
+    """
+
+    name: str
+    source: str
+    about: str
+    forms: Forms
+    stages: tuple[Stage, ...]
+    contract: Contract = field(default_factory=Contract)

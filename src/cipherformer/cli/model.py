@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -18,8 +19,13 @@ from cipherformer.errors import DataError, ModelError
 if TYPE_CHECKING:
     from cipherformer.capture.pretrained import Loaded
 
-HELP = """MODEL is a Python reference PACKAGE.MODULE:FACTORY, whose factory returns a torch module or the pair
-(module, example inputs), or a folder with a model saved by Hugging Face transformers."""
+HELP = """MODEL is a Python reference PACKAGE.MODULE:FACTORY or PACKAGE.MODULE:FACTORY(ARGUMENT), whose
+factory returns a torch module or the pair (module, example inputs), or a folder: of a model saved by
+Hugging Face transformers, or one that `convert` wrote."""
+
+
+RECIPE_FILE = "recipe.json"
+"""What a folder has that `convert` wrote."""
 
 
 def load_model(reference: str, *, shape: tuple[int, ...] | None, tokens: int) -> Loaded:
@@ -39,19 +45,49 @@ def load_model(reference: str, *, shape: tuple[int, ...] | None, tokens: int) ->
         raise ModelError(
             "PyTorch is not installed", why=str(error), fix="pip install 'cipherformer[torch]'"
         ) from error
+    if (Path(reference) / RECIPE_FILE).is_file():
+        return _converted(Path(reference))
     if Path(reference).is_dir():
         return pretrained.from_folder(Path(reference), tokens=tokens)
-    return pretrained.from_value(_call(reference), name=reference, shape=shape)
+    return pretrained.from_value(call_reference(reference), name=reference, shape=shape)
 
 
-def _call(reference: str) -> Any:
-    module_name, _, attribute = reference.partition(":")
-    if not module_name or not attribute:
+def _converted(folder: Path) -> Loaded:
+    """The model of a folder that `convert` wrote, made again from the one that it was made of."""
+    from cipherformer.capture.pretrained import Loaded
+    from cipherformer.train.result import read_result
+
+    def original(reference: Mapping[str, Any]) -> tuple[Any, Any]:
+        shape = tuple(reference["shape"]) if reference["shape"] else None
+        loaded = load_model(str(reference["model"]), shape=shape, tokens=int(reference["tokens"]))
+        return loaded.module, loaded.example_inputs
+
+    module, example_inputs = read_result(folder, original)
+    return Loaded(module, example_inputs, folder.name)
+
+
+def call_reference(reference: str, what: str = "model") -> Any:
+    """What a factory `package.module:factory`, or `package.module:factory(argument, ...)`, returns.
+
+    Arguments are texts, separated by commas. Like `python -m`, the working folder is where modules are sought
+    first.
+
+    Args:
+        reference: as above.
+        what: it is to return, for messages.
+
+    Raises:
+        ModelError: it cannot be imported, or it fails.
+    """
+    match = re.fullmatch(r"([\w.]+):([\w.]+)(?:\((.*)\))?", reference)
+    if match is None:
         raise ModelError(
-            "this is neither a folder nor PACKAGE.MODULE:FACTORY",
+            "this is neither a file or folder nor PACKAGE.MODULE:FACTORY",
             where=reference,
             fix="write for example my_package.models:build, or the path of a folder with config.json",
         )
+    module_name, attribute, given = match.groups()
+    arguments = [part.strip() for part in given.split(",")] if given else []
     if os.getcwd() not in sys.path:
         sys.path.insert(
             0, os.getcwd()
@@ -62,14 +98,14 @@ def _call(reference: str) -> Any:
             value = getattr(value, part)
     except (ImportError, AttributeError, ValueError) as error:
         fix = "check the spelling, and that the module can be imported from here"
-        raise ModelError("cannot import the model", where=reference, why=str(error), fix=fix) from error
+        raise ModelError(f"cannot import the {what}", where=reference, why=str(error), fix=fix) from error
     if not callable(value):
-        raise ModelError("this is not a function that returns a model", where=reference)
+        raise ModelError(f"this is not a function that returns a {what}", where=reference)
     try:
-        return value()
+        return value(*arguments)
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-        raise ModelError("the factory of the model failed", where=reference, why=why) from error
+        raise ModelError(f"the factory of the {what} failed", where=reference, why=why) from error
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.float64]]:

@@ -81,6 +81,7 @@ class PolynomialActivation(nn.Module):
     def __init__(self, series: Series, *, trainable: bool = False) -> None:
         super().__init__()
         self.series = series
+        self.guarded = False
         self.coefficients: nn.Parameter | None = None
         if trainable:
             self.coefficients = nn.Parameter(torch.tensor(series.coefficients).float())
@@ -103,7 +104,27 @@ class PolynomialActivation(nn.Module):
         return self.series.high
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, elementwise."""
+        """Any shape, elementwise.
+
+        While `guarded` and in training, the polynomial goes on outside its interval along its tangents: a
+        stray value then costs a range loss a step, not the run. Elsewhere it is what it is.
+        """
+        if self.guarded and self.training and not torch.compiler.is_exporting():
+            inside = x.clamp(self.low, self.high)
+            if not torch.equal(inside, x):
+                below, above = self._slopes()
+                beyond = above * (x - self.high).relu() - below * (self.low - x).relu()
+                return self._polynomial(inside) + beyond
+        return self._polynomial(x)
+
+    def _slopes(self) -> tuple[float, float]:
+        """The derivative at both ends of the interval."""
+        given = self.series.coefficients if self.coefficients is None else self.coefficients.tolist()
+        inner = np.polynomial.chebyshev.chebder(np.array(given)) * (2.0 / (self.high - self.low))
+        below, above = np.polynomial.chebyshev.chebval(np.array([-1.0, 1.0]), inner)
+        return float(below), float(above)
+
+    def _polynomial(self, x: Tensor) -> Tensor:
         if self.coefficients is None:
             return functional.polynomial(x, self.series.coefficients, self.low, self.high)
         if torch.compiler.is_exporting():

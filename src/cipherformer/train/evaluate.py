@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from cipherformer.capture.export import evaluation
 from cipherformer.train.data import IGNORED, Part, embed
 
 
@@ -36,10 +37,8 @@ class Score:
 
 def score(model: nn.Module, part: Part, *, batch_size: int = 250) -> Score:
     """Score a model in evaluation mode; labels of -100 are left out."""
-    training = model.training
-    model.eval()
     right, count, loss = 0, 0, 0.0
-    with torch.no_grad():
+    with evaluation(model), torch.no_grad():
         for inputs, labels in part.batches(batch_size):
             logits = model(embed(model, inputs)).flatten(0, -2).float()
             wanted = labels.flatten()
@@ -47,7 +46,6 @@ def score(model: nn.Module, part: Part, *, batch_size: int = 250) -> Score:
             right += int((logits.argmax(dim=-1) == wanted)[kept].sum())
             loss += float(F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum"))
             count += int(kept.sum())
-    model.train(training)
     mean = loss / max(count, 1)
     perplexity = math.exp(min(mean, 80.0)) if part.labels.dim() > 1 else None
     return Score(right / max(count, 1), mean, perplexity, count)

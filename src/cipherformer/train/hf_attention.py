@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cipherformer.capture.export import evaluation
 from cipherformer.nn.attention import Softmax, repeat_heads
 
 NAME = "cipherformer"
@@ -100,10 +101,8 @@ def lift_attention(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> int:
     for module in outer:
         module.set_attn_implementation(NAME)  # type: ignore[operator]
     _found.clear()
-    with torch.no_grad():
-        training = model.training
-        model.eval()(*example_inputs)
-        model.train(training)
+    with evaluation(model), torch.no_grad():
+        model(*example_inputs)
     found = len(_found)
     _found.clear()
     return found

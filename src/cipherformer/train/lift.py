@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
+from cipherformer.capture.export import evaluation
 from cipherformer.errors import ModelError
 from cipherformer.nn.attention import DotProductAttention, Softmax
 from cipherformer.train.hf_attention import lift_attention
@@ -70,6 +71,9 @@ LEAVES = (
     DotProductAttention,
 )
 """Modules that `swap` replaces as they are: what they call inside is theirs."""
+
+WRITTEN_OUT = ("NewGELUActivation", "FastGELUActivation", "GELUTanh")
+"""Classes of transformers that spell the tanh form of GELU as arithmetic."""
 
 _running: list[nn.Module | None] = []
 
@@ -153,18 +157,20 @@ def lift(model: nn.Module, *example_inputs: Tensor) -> nn.Module:
     """
     model = copy.deepcopy(model)
     lift_attention(model, example_inputs)
+    for name, module in list(model.named_modules()):
+        if name and type(module).__name__ in WRITTEN_OUT:
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, nn.GELU("tanh"))
     stack: list[nn.Module] = []
     discovery = _Discovery(stack)
     handles = []
     for module in model.modules():
         handles.append(module.register_forward_pre_hook(lambda m, _: stack.append(m)))
         handles.append(module.register_forward_hook(lambda *_: stack.pop() and None, always_call=True))
-    training = model.training
     try:
-        with torch.no_grad(), discovery:
-            model.eval()(*example_inputs)
+        with evaluation(model), torch.no_grad(), discovery:
+            model(*example_inputs)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     for owner, calls in discovery.found.items():

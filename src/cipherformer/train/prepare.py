@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cipherformer.nn import PowerSoftmax, ScaledPowerSoftmax, SelfAttention
-from cipherformer.train.observe import observe
+from cipherformer.train.observe import Observation, observe
 
 
 def rescale_scores(model: nn.Module, batch: Tensor, bound: float = 1.0) -> None:
@@ -30,29 +30,33 @@ def rescale_scores(model: nn.Module, batch: Tensor, bound: float = 1.0) -> None:
                 module.query.bias.mul_(factor)
 
 
-def weight_scores(model: nn.Module, batches: Iterable[Tensor], bound: float = 1.0) -> None:
+def weight_scores(model: nn.Module, batches: Iterable[Tensor], bound: float = 1.0, rounds: int = 2) -> None:
     """Set the factors of every ScaledPowerSoftmax, in place: each head's largest |score| becomes `bound`.
 
     As `rescale_scores`, for attention of any form: the factors belong to the weighting and are public, so
-    that a compiler folds them into the queries. One pass over the batches for each attention, in order,
-    as later scores depend on earlier layers.
+    that a compiler folds them into the queries. Later scores depend a little on earlier factors: hence the
+    rounds.
     """
     batches = list(batches)
-    for site in [module for module in model.modules() if isinstance(module, ScaledPowerSoftmax)]:
-        largest: list[Tensor] = []
-        with torch.no_grad(), observe(model, (ScaledPowerSoftmax,)) as seen:
+    sites = (ScaledPowerSoftmax,)
+    for _ in range(rounds):
+        largest: dict[nn.Module, list[Tensor]] = {}
+        with torch.no_grad(), observe(model, sites) as seen:
             for batch in batches:
                 model(batch)
-                largest += [_by_head(site, c.value, c.mask) for c in seen.take() if c.module is site]
-        if largest:
-            site.rescale(bound / torch.stack(largest).amax(dim=0).clamp(min=1e-6))
+                for call in seen.take():
+                    largest.setdefault(call.module, []).append(_by_head(call))
+        for site, found in largest.items():
+            assert isinstance(site, ScaledPowerSoftmax)
+            site.rescale(bound / torch.stack(found).amax(dim=0).clamp(min=1e-6))
 
 
-def _by_head(site: ScaledPowerSoftmax, scores: Tensor, mask: Tensor | None) -> Tensor:
+def _by_head(call: Observation) -> Tensor:
     """The largest |score| of each head [H, 1, 1], or of all [] where there is no axis of heads."""
-    found = site.scaled(scores).abs()
-    if mask is not None:
-        found = found * mask.to(found.dtype)
+    assert isinstance(call.module, ScaledPowerSoftmax)
+    found = call.module.scaled(call.value).abs()
+    if call.mask is not None:
+        found = found * call.mask.to(found.dtype)
     return found.amax(dim=(0, 2, 3))[:, None, None] if found.dim() == 4 else found.amax()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cipherformer.capture.export import evaluation
 from cipherformer.nn import PolynomialNorm
 from cipherformer.train.observe import observe
 from cipherformer.train.swap import ACTIVATION_NAMES
@@ -52,8 +53,7 @@ def sample_sites(
     extremes: dict[str, tuple[float, float]] = {}
     kept: dict[str, list[Tensor]] = {}
     generator = torch.Generator().manual_seed(seed)
-    training = model.training
-    with torch.no_grad(), observe(model.eval(), types) as seen:
+    with evaluation(model), torch.no_grad(), observe(model, types) as seen:
         for batch in batches:
             model(batch)
             for call in seen.take():
@@ -63,7 +63,6 @@ def sample_sites(
                 extremes[call.name] = (min(low, old[0]), max(high, old[1]))
                 picked = torch.randint(len(x), (SAMPLES_PER_CALL,), generator=generator)
                 kept.setdefault(call.name, []).append(x[picked].cpu())
-    model.train(training)
     return {name: Measured(*extremes[name], torch.cat(kept[name])) for name in extremes}
 
 

@@ -37,7 +37,7 @@ class Forms:
     score_bound: float | None = 1.0
     activation: int = 7
     fit: Literal["samples", "even", "minimax", "quad"] = "samples"
-    margin: float = 0.1
+    margin: float = 0.2
     trainable: bool = False
     norm: Literal["batch", "polynomial", "keep"] = "batch"
     norm_degree: int = 7

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from cipherformer.errors import DataError
+from cipherformer.nn import PolynomialActivation
 from cipherformer.nn.activation import Blend
 from cipherformer.train.data import IGNORED, Data, augmented, embed
 from cipherformer.train.guard import check_finite
@@ -120,10 +121,11 @@ def run_steps(
     steps = count_steps(stage, data)
     observed = SITE_TYPES + ACTIVATIONS + norm_types(model)
     model.train()
-    if stage.freeze_statistics:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    for module in model.modules():
+        if stage.freeze_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+        if isinstance(module, PolynomialActivation):
+            module.guarded = True
     with Taps(teacher, model, stage) as taps, observe(model, observed) as seen:
         for step in range(start, steps):
             inputs, labels = batch_at(data, stage, step, seed)
@@ -150,6 +152,9 @@ def run_steps(
             nn.utils.clip_grad_norm_(model.parameters(), stage.clip_norm)
             optimizer.step()
             after(Step(stage.name, step + 1, steps, loss.item(), task.item(), float(sites.detach())))
+    for module in model.modules():
+        if isinstance(module, PolynomialActivation):
+            module.guarded = False
     model.eval()
 
 

@@ -24,7 +24,7 @@ RECIPE = Conversion(
             soft=1.0,
             task=0.3,
             sites=0.1,
-            targets=Targets(interval_share=0.9, normaliser_ratio=12.0, score_bound=1.2),
+            targets=Targets(interval_share=0.85, normaliser_ratio=12.0, score_bound=1.2),
             freeze_statistics=True,
         ),
     ),

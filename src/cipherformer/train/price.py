@@ -1,0 +1,77 @@
+"""What a model would cost between two parties and under encryption, predicted without running either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cipherformer.backends.emulate import Choices, placed, policy_cost
+from cipherformer.capture import capture
+from cipherformer.capture import check as obstacles_in
+from cipherformer.compiler import Options, compile_graph
+from cipherformer.errors import CipherformerError
+from cipherformer.graph import Graph
+from cipherformer.passes.ring import to_ring
+from cipherformer.plan.estimate import summarise
+from cipherformer.targets.ring import RingTarget
+
+Sample = dict[str, NDArray[Any]]
+PROTOCOL = "additive"
+
+
+def prices(model: nn.Module, inputs: Tensor, *, encrypted: bool = True) -> dict[str, Any]:
+    """Predicted costs of one query.
+
+    Args:
+        model: in evaluation mode.
+        inputs: [n, ...] as the model takes them; ranges come from them.
+        encrypted: compile for encryption too, which takes a while for large models.
+
+    Returns:
+        `two_party`: rounds, bytes and seconds; `encrypted`: levels and seconds; each with `reason` alone
+        where the model cannot be run that way.
+    """
+    found: dict[str, Any] = {}
+    try:
+        graph = capture(model, (inputs[:1],))
+    except CipherformerError as error:
+        return {"two_party": {"reason": str(error)}, "encrypted": {"reason": str(error)}}
+    samples: list[Sample] = [{graph.inputs[0].name: x[None].double().numpy()} for x in inputs]
+    try:
+        found["two_party"] = _two_party(graph, samples)
+    except CipherformerError as error:
+        found["two_party"] = {"reason": str(error)}
+    if encrypted:
+        found["encrypted"] = _encrypted(model, graph, inputs, samples)
+    return found
+
+
+def _two_party(graph: Graph, samples: Sequence[Sample]) -> dict[str, Any]:
+    ring = to_ring(graph, samples)
+    choices = Choices(protocol=PROTOCOL)
+    cost = policy_cost(placed(ring, RingTarget(64, 16, 1), choices)[choices.policy], PROTOCOL)
+    return {
+        "protocol": PROTOCOL,
+        "rounds": cost.rounds,
+        "online_bytes_per_party": cost.online_bytes,
+        "offline_bytes": cost.offline_bytes,
+        "predicted_seconds": dict(cost.seconds),
+    }
+
+
+def _encrypted(
+    model: nn.Module, graph: Graph, inputs: Tensor, samples: Sequence[Mapping[str, NDArray[np.float64]]]
+) -> dict[str, Any]:
+    stands = obstacles_in(model, (inputs[:1],))
+    if stands:
+        kinds = sorted({item.what.split(" of ")[0] for item in stands})
+        return {"reason": f"{len(stands)} obstacles: {', '.join(kinds)}"}
+    options = Options(threads=2)
+    try:
+        return dict(summarise(compile_graph(graph, samples, options), options.threads))
+    except CipherformerError as error:
+        return {"reason": str(error)}

@@ -215,13 +215,10 @@ Ciphertext Evaluator::multiply(const Ciphertext& a, const Ciphertext& b, bool re
     check_product(a.scale * b.scale, level);
     Draft out(context_, 3, level, a.scale * b.scale);
     context_->parallel(level + 1, [&](std::size_t j) {
-        const Modulus& q = context_->modulus(j);
-        const Kernels& k = context_->kernels();
         const std::array<const u64*, 2> left{a.parts[0]->limb(j), a.parts[1]->limb(j)};
-        const std::array<const u64*, 2> crossed{b.parts[1]->limb(j), b.parts[0]->limb(j)};
-        k.mul(out.polys[0]->limb(j), left[0], crossed[1], context_->n(), q);
-        k.dot(out.polys[1]->limb(j), left.data(), crossed.data(), 2, false, context_->n(), q);
-        k.mul(out.polys[2]->limb(j), left[1], crossed[0], context_->n(), q);
+        const std::array<const u64*, 2> right{b.parts[0]->limb(j), b.parts[1]->limb(j)};
+        context_->kernels().tensor(out.polys[0]->limb(j), out.polys[1]->limb(j), out.polys[2]->limb(j), left.data(),
+                                   right.data(), context_->n(), context_->modulus(j));
     });
     return finish_product(std::move(out.result), relinearise_result, rescale_result);
 }

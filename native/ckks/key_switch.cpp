@@ -8,7 +8,6 @@ namespace cipherformer {
 namespace {
 
 using Pointers = std::array<const u64*, Parameters::kMaxLimbs>;
-constexpr std::size_t kBlock = 1024;  // residues of each limb that a product with a key handles at a time
 using OutPointers = std::array<u64*, Parameters::kMaxLimbs>;
 
 }  // namespace
@@ -84,12 +83,7 @@ void Decomposition::multiply(u64* out0, u64* out1, const RaisedDigits& raised, c
         a[digit] = key.a[digit].limb(key_limb);
     }
     const Modulus& q = context_.modulus(context_.index(level_, j));
-    const std::size_t block = std::min(kBlock, context_.n());
-    for (std::size_t start = 0; start < context_.n(); start += block) {  // the digits are read twice: from the cache
-        context_.kernels().dot(out0 + start, values.data(), b.data(), digits_, false, block, q);
-        context_.kernels().dot(out1 + start, values.data(), a.data(), digits_, false, block, q);
-        for (std::size_t digit = 0; digit < digits_; ++digit) values[digit] += block, b[digit] += block, a[digit] += block;
-    }
+    context_.kernels().dot_pair(out0, out1, values.data(), b.data(), a.data(), digits_, context_.n(), q);
 }
 
 namespace {
@@ -111,8 +105,11 @@ void finish_limb(const Context& context, std::size_t j, u64* out, u64* in, const
     const Kernels& k = context.kernels();
     u64* quotient = permutation == nullptr ? out : in;
     context.ntt(j).forward(out);
-    k.sub_mul_scalar(quotient, in, out, context.special_inverse(j), context.n(), q);
-    if (add != nullptr) k.add(quotient, quotient, add, context.n(), q);
+    const u64 factor = context.special_inverse(j);
+    if (add == nullptr)
+        k.sub_mul_scalar(quotient, in, out, factor, context.n(), q);
+    else
+        k.sub_mul_scalar_add(quotient, in, out, factor, add, context.n(), q);
     if (permutation != nullptr) k.permute(out, quotient, permutation, context.n());
 }
 

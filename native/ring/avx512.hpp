@@ -11,6 +11,8 @@ void ntt_forward(u64* a, unsigned log_n, const NttTables& tables);
 void ntt_inverse(u64* a, unsigned log_n, u64 factor, const NttTables& tables);
 void dot(u64* out, const u64* const* a, const u64* const* b, std::size_t count, bool accumulate, std::size_t n,
          const Modulus& q);
+void dot_pair(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, const u64* const* b1, std::size_t count,
+              std::size_t n, const Modulus& q);
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                   bool accumulate, std::size_t n, const Modulus& q);
 void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisConstants& constants);

@@ -34,6 +34,13 @@ struct Kernels {
     void (*mul_scalar_add)(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q);
     void (*sub_mul_scalar)(u64* out, const u64* a, const u64* b, u64 c, std::size_t n, const Modulus& q);
 
+    // out = (a - b) * c + d
+    void (*sub_mul_scalar_add)(u64* out, const u64* a, const u64* b, u64 c, const u64* d, std::size_t n, const Modulus& q);
+
+    // out0 + out1 X + out2 X^2 = (a0 + a1 X) (b0 + b1 X)
+    void (*tensor)(u64* out0, u64* out1, u64* out2, const u64* const* a, const u64* const* b, std::size_t n,
+                   const Modulus& q);
+
     // out = out + a * b
     void (*mul_add)(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q);
 
@@ -41,7 +48,11 @@ struct Kernels {
     // The pointers may address parts of limbs (aligned to 64 bytes), so a caller can block for the cache.
     void (*dot)(u64* out, const u64* const* a, const u64* const* b, std::size_t count, bool accumulate, std::size_t n,
                 const Modulus& q);
-    // The same where b[d] holds n >> shift values and stands for each of them 2^shift times in a row: plaintexts in
+    // out0 = sum over d of a[d] * b0[d], out1 = sum over d of a[d] * b1[d]: a read once, for the two halves of a key, which
+    // come from memory.
+    void (*dot_pair)(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, const u64* const* b1,
+                     std::size_t count, std::size_t n, const Modulus& q);
+    // The same as `dot` where b[d] holds n >> shift values and stands for each of them 2^shift times in a row: plaintexts in
     // a subring, whose transform repeats its values.
     void (*dot_repeated)(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                          bool accumulate, std::size_t n, const Modulus& q);

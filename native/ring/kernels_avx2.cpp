@@ -91,17 +91,44 @@ void mul_scalar_add(u64* out, const u64* a, u64 c, std::size_t n, const Modulus&
     portable::mul_scalar_add(out + end, a + end, c, n - end, q);
 }
 
+Real difference(const u64* a, const u64* b) {
+    const Real magic = _mm256_set1_pd(0x1.8p52);  // holds signed integers below 2^51 in its low mantissa bits
+    const Word held = _mm256_add_epi64(_mm256_sub_epi64(load(a), load(b)), _mm256_castpd_si256(magic));
+    return sub(_mm256_castsi256_pd(held), magic);
+}
+
 void sub_mul_scalar(u64* out, const u64* a, const u64* b, u64 c, std::size_t n, const Modulus& q) {
     const Field f(q);
     const Twiddle factor(c, q);
-    const Real magic = _mm256_set1_pd(0x1.8p52);  // holds signed integers below 2^51 in its low mantissa bits
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4)
+        store(out + i, from_centred(mul(difference(a + i, b + i), factor, f), f));
+    portable::sub_mul_scalar(out + end, a + end, b + end, c, n - end, q);
+}
+
+// At most (1/2 + 1/8 + 1) p before the reduction.
+void sub_mul_scalar_add(u64* out, const u64* a, const u64* b, u64 c, const u64* d, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const Twiddle factor(c, q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 4)
+        store_residue(out + i, add(mul(difference(a + i, b + i), factor, f), load_real(d + i)), f);
+    portable::sub_mul_scalar_add(out + end, a + end, b + end, c, d + end, n - end, q);
+}
+
+// The two products of out1 are at most (1/2 + 3/16) p each.
+void tensor(u64* out0, u64* out1, u64* out2, const u64* const* a, const u64* const* b, std::size_t n, const Modulus& q) {
+    const Field f(q);
     const std::size_t end = whole(n);
     for (std::size_t i = 0; i < end; i += 4) {
-        const Word difference = _mm256_sub_epi64(load(a + i), load(b + i));
-        const Real x = sub(_mm256_castsi256_pd(_mm256_add_epi64(difference, _mm256_castpd_si256(magic))), magic);
-        store(out + i, from_centred(mul(x, factor, f), f));
+        const Real a0 = load_real(a[0] + i), a1 = load_real(a[1] + i), b0 = load_real(b[0] + i), b1 = load_real(b[1] + i);
+        store(out0 + i, from_centred(mul(a0, b0, f), f));
+        store_residue(out1 + i, add(mul(a0, b1, f), mul(a1, b0, f)), f);
+        store(out2 + i, from_centred(mul(a1, b1, f), f));
     }
-    portable::sub_mul_scalar(out + end, a + end, b + end, c, n - end, q);
+    const u64* const rest_a[] = {a[0] + end, a[1] + end};
+    const u64* const rest_b[] = {b[0] + end, b[1] + end};
+    portable::tensor(out0 + end, out1 + end, out2 + end, rest_a, rest_b, n - end, q);
 }
 
 void reduce(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to) {
@@ -175,8 +202,11 @@ const Kernels& avx2_kernels() {
         avx2::mul_scalar,
         avx2::mul_scalar_add,
         avx2::sub_mul_scalar,
+        avx2::sub_mul_scalar_add,
+        avx2::tensor,
         avx2::mul_add,
         avx2::dot,
+        avx2::dot_pair,
         avx2::dot_repeated,
         avx2::reduce,
         avx2::reduce_centred,

@@ -90,6 +90,32 @@ void sub_mul_scalar(u64* out, const u64* a, const u64* b, u64 c, std::size_t n, 
     portable::sub_mul_scalar(out + end, a + end, b + end, c, n - end, q);
 }
 
+void sub_mul_scalar_add(u64* out, const u64* a, const u64* b, u64 c, const u64* d, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const Twiddle factor(c, q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 8) {
+        const Word product = mul_lazy(sub(add(load(a + i), f.p), load(b + i)), factor, f);
+        store(out + i, canonical(add(load(d + i), product), f));
+    }
+    portable::sub_mul_scalar_add(out + end, a + end, b + end, c, d + end, n - end, q);
+}
+
+void tensor(u64* out0, u64* out1, u64* out2, const u64* const* a, const u64* const* b, std::size_t n, const Modulus& q) {
+    const Field f(q);
+    const Barrett barrett(q);
+    const std::size_t end = whole(n);
+    for (std::size_t i = 0; i < end; i += 8) {
+        const Word a0 = load(a[0] + i), a1 = load(a[1] + i), b0 = load(b[0] + i), b1 = load(b[1] + i);
+        store(out0 + i, mul(a0, b0, barrett, f));
+        store(out1 + i, fold(add(mul(a0, b1, barrett, f), mul(a1, b0, barrett, f)), f.p));
+        store(out2 + i, mul(a1, b1, barrett, f));
+    }
+    const u64* const rest_a[] = {a[0] + end, a[1] + end};
+    const u64* const rest_b[] = {b[0] + end, b[1] + end};
+    portable::tensor(out0 + end, out1 + end, out2 + end, rest_a, rest_b, n - end, q);
+}
+
 void reduce(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to) {
     const Field f(to);
     const Twiddle one(1, to);
@@ -164,8 +190,11 @@ const Kernels& avx512_kernels() {
         avx512::mul_scalar,
         avx512::mul_scalar_add,
         avx512::sub_mul_scalar,
+        avx512::sub_mul_scalar_add,
+        avx512::tensor,
         avx512::mul_add,
         avx512::dot,
+        avx512::dot_pair,
         avx512::dot_repeated,
         avx512::reduce,
         avx512::reduce_centred,

@@ -58,6 +58,20 @@ void sub_mul_scalar(u64* out, const u64* a, const u64* b, u64 c, std::size_t n, 
     for (std::size_t i = 0; i < n; ++i) out[i] = q.mul(a[i] + q.value - b[i], w);
 }
 
+void sub_mul_scalar_add(u64* out, const u64* a, const u64* b, u64 c, const u64* d, std::size_t n, const Modulus& q) {
+    const Shoup w = q.shoup(c);
+    for (std::size_t i = 0; i < n; ++i) out[i] = q.add(q.mul(a[i] + q.value - b[i], w), d[i]);
+}
+
+void tensor(u64* out0, u64* out1, u64* out2, const u64* const* a, const u64* const* b, std::size_t n, const Modulus& q) {
+    for (std::size_t i = 0; i < n; ++i) {
+        const u64 a0 = a[0][i], a1 = a[1][i], b0 = b[0][i], b1 = b[1][i];
+        out0[i] = q.mul(a0, b0);
+        out1[i] = q.add(q.mul(a0, b1), q.mul(a1, b0));
+        out2[i] = q.mul(a1, b1);
+    }
+}
+
 void mul_add(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q) {
     for (std::size_t i = 0; i < n; ++i) out[i] = q.add(out[i], q.mul(a[i], b[i]));
 }
@@ -72,6 +86,12 @@ void dot(u64* out, const u64* const* a, const u64* const* b, std::size_t count, 
             for (std::size_t i = 0; i < length; ++i) sums[i] += static_cast<u128>(a[d][start + i]) * b[d][start + i];
         store_sums(out + start, sums, length, accumulate, q);
     }
+}
+
+void dot_pair(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, const u64* const* b1, std::size_t count,
+              std::size_t n, const Modulus& q) {
+    dot(out0, a, b0, count, false, n, q);
+    dot(out1, a, b1, count, false, n, q);
 }
 
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
@@ -199,8 +219,11 @@ const Kernels& portable_kernels() {
         portable::mul_scalar,
         portable::mul_scalar_add,
         portable::sub_mul_scalar,
+        portable::sub_mul_scalar_add,
+        portable::tensor,
         portable::mul_add,
         portable::dot,
+        portable::dot_pair,
         portable::dot_repeated,
         portable::reduce,
         portable::reduce_centred,

@@ -18,9 +18,13 @@ void add_scalar(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q);
 void mul_scalar(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q);
 void mul_scalar_add(u64* out, const u64* a, u64 c, std::size_t n, const Modulus& q);
 void sub_mul_scalar(u64* out, const u64* a, const u64* b, u64 c, std::size_t n, const Modulus& q);
+void sub_mul_scalar_add(u64* out, const u64* a, const u64* b, u64 c, const u64* d, std::size_t n, const Modulus& q);
+void tensor(u64* out0, u64* out1, u64* out2, const u64* const* a, const u64* const* b, std::size_t n, const Modulus& q);
 void mul_add(u64* out, const u64* a, const u64* b, std::size_t n, const Modulus& q);
 void dot(u64* out, const u64* const* a, const u64* const* b, std::size_t count, bool accumulate, std::size_t n,
          const Modulus& q);
+void dot_pair(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, const u64* const* b1, std::size_t count,
+              std::size_t n, const Modulus& q);
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                   bool accumulate, std::size_t n, const Modulus& q);
 void reduce(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to);

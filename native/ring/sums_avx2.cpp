@@ -117,63 +117,106 @@ void dot_chunks(u64* out, const u64* const* a, const u64* const* b, unsigned shi
         run(out, a, b, shift, count, accumulate, start, std::min(kChunk, n - start), q);
 }
 
+// The sum of k terms from both of its parts by one quotient c. H / p is at most k p for operands in [0, p) and k 2^(a - 2)
+// for centred ones of a bits, so c is off by less than 3 * 2^-53 times that before rounding. Below 0.47 (`exact`) the rest
+// is a centred residue; otherwise, k <= 5 in the first case and k <= 11, a <= 50 in the second, it is below 2.4 p and is
+// reduced again. H - c p is at most that and |low|, below 2^53 and exact.
+template <bool exact>
+Word residue(Real high, Real low, const Field& f) {
+    const Real quotient = round_even(_mm256_fmadd_pd(low, f.inverse, _mm256_mul_pd(high, f.inverse)));
+    const Real rest = add(_mm256_fnmadd_pd(quotient, f.p, high), low);
+    return from_centred(exact ? rest : reduce(rest, f), f);
+}
+
+// Both sums of a pair, at most kRoomyTerms products each, chunk by chunk. The key is asked for early: it comes from memory.
+template <bool exact>
+void pair_chunk(u64* const* out, const u64* const* a, const u64* const* const* b, std::size_t count, std::size_t start,
+                std::size_t length, const Modulus& q) {
+    constexpr std::size_t kVectors = 2, kAhead = 128;
+    const Field f(q);
+    Parts parts[2];
+    for (std::size_t i = 0; i < length; i += 4 * kVectors) {
+        const std::size_t at = start + i;
+        Sum sums[2][kVectors] = {{Sum(kPlainStart), Sum(kPlainStart)}, {Sum(kPlainStart), Sum(kPlainStart)}};
+        for (std::size_t d = 0; d < count; ++d) {
+            Real factor[kVectors];
+            for (std::size_t v = 0; v < kVectors; ++v) factor[v] = load_real(a[d] + at + 4 * v);
+            for (std::size_t half = 0; half < 2; ++half) {
+                _mm_prefetch(reinterpret_cast<const char*>(b[half][d] + at + kAhead), _MM_HINT_T0);
+                for (std::size_t v = 0; v < kVectors; ++v)
+                    sums[half][v].add_product(factor[v], load_real(b[half][d] + at + 4 * v));
+            }
+        }
+        for (std::size_t half = 0; half < 2; ++half)
+            for (std::size_t v = 0; v < kVectors; ++v) parts[half].put(i + 4 * v, sums[half][v]);
+    }
+    for (std::size_t half = 0; half < 2; ++half)
+        for (std::size_t i = 0; i < length; i += 4) {
+            const Sum sum = parts[half].get(i);
+            store(out[half] + start + i, residue<exact>(sub(sum.high, _mm256_set1_pd(kPlainStart)), sum.low, f));
+        }
+}
+
 constexpr bool tiled(std::size_t n) { return n != 0 && n % (4 * kTile) == 0; }
 
 struct alignas(64) Row {
     double values[kChunk];
 };
 
+// How many sources one sum may have: a rest is at most 2^49, and `residue` wants k 2^49 + 2.5 p <= 2^53.
+constexpr std::size_t kOnce = 11;
+
+// How many products `high` may take before it starts anew. A product is at most 2^(a + b - 2) for sources of a bits and a
+// destination p of b, and `high` may move by less than 2^101.
+std::size_t run_length(unsigned from_bits, const Modulus& p) { return from_bits + p.bits < 100 ? kOnce : kTerms; }
+
+[[gnu::always_inline]] inline void add_products(Sum* sums, const Row* y, const double* factors, std::size_t begin, std::size_t end,
+                  std::size_t t) {
+    for (std::size_t i = begin; i < end; ++i) {
+        const Real factor = _mm256_broadcast_sd(factors + i);
+        for (std::size_t v = 0; v < kTile; ++v) sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
+    }
+}
+
 // The sums over i < k of y_i times a factor, one chunk.
 void sum_sources(Parts& parts, const Row* y, const double* factors, std::size_t k, std::size_t length) {
     for (std::size_t t = 0; t < length; t += 4 * kTile) {
         Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
-        for (std::size_t i = 0; i < k; ++i) {
-            const Real factor = _mm256_broadcast_sd(factors + i);
-            for (std::size_t v = 0; v < kTile; ++v)
-                sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
-        }
+        add_products(sums, y, factors, 0, k, t);
         for (std::size_t v = 0; v < kTile; ++v) parts.put(t + 4 * v, sums[v]);
     }
 }
 
-// How many sources one group of sums may have. A product is at most 2^(a + b - 2) for sources of a bits and a
-// destination p of b, and `high` may move by less than 2^101; a rest is at most 2^49, and the last step below wants
-// k 2^49 + 2.5 p <= 2^53.
-constexpr std::size_t kOnce = 11;
-std::size_t group_size(unsigned from_bits, const Modulus& p) { return from_bits + p.bits < 100 ? kOnce : kTerms; }
-
-// The sums for one destination modulus in one group. One quotient c for both parts of a sum: H / p is at most
-// k 2^(a - 2), so c is off by less than k 2^(a - 2) 3 * 2^-53 before rounding. Below 0.47 (`exact`) the rest is below p;
-// otherwise, k <= 11 and a <= 50, it is below 1.6 p + 2^-50 and is reduced again. H - c p is at most that and |low|, below
-// 2^53 and exact.
-template <bool exact>
-void combine_once(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p) {
+// The sums for one destination modulus, `split` of the k <= kOnce terms first: at most kTerms on either side where
+// products are large. The two high parts are multiples of 2^50 of at most 2^101 each, so their sum is exact.
+template <bool exact, bool halves>
+void combine_once(u64* out, const Row* y, const double* factors, std::size_t split, std::size_t k,
+                  std::size_t length, const Modulus& p) {
     const Field f(p);
     const Real start = _mm256_set1_pd(kCentredStart);
     for (std::size_t t = 0; t < length; t += 4 * kTile) {
         Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
-        for (std::size_t i = 0; i < k; ++i) {
-            const Real factor = _mm256_broadcast_sd(factors + i);
-            for (std::size_t v = 0; v < kTile; ++v)
-                sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
+        Real first[kTile];
+        add_products(sums, y, factors, 0, halves ? split : k, t);
+        if constexpr (halves) {
+            for (std::size_t v = 0; v < kTile; ++v) first[v] = sub(sums[v].high, start), sums[v].high = start;
+            add_products(sums, y, factors, split, k, t);
         }
         for (std::size_t v = 0; v < kTile; ++v) {
             const Real high = sub(sums[v].high, start);
-            const Real quotient = round_even(_mm256_fmadd_pd(sums[v].low, f.inverse, _mm256_mul_pd(high, f.inverse)));
-            const Real rest = add(_mm256_fnmadd_pd(quotient, f.p, high), sums[v].low);
-            store(out + t + 4 * v, from_centred(exact ? rest : reduce(rest, f), f));
+            store(out + t + 4 * v, residue<exact>(halves ? add(first[v], high) : high, sums[v].low, f));
         }
     }
 }
 
-// The same for any k, by groups of `size`. A group adds at most 2.5 p + k 2^49, the ones before it p more.
-void combine_groups(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length, const Modulus& p,
-                    std::size_t size) {
+// The same for any k, by groups. A group adds at most 2.5 p + 8 * 2^49, the ones before it p more.
+void combine_groups(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length,
+                    const Modulus& p) {
     const Field f(p);
     Parts parts;
     alignas(64) double total[kChunk] = {};
-    for (std::size_t group = 0; group < k; group += size) {
-        sum_sources(parts, y + group, factors + group, std::min(size, k - group), length);
+    for (std::size_t group = 0; group < k; group += kTerms) {
+        sum_sources(parts, y + group, factors + group, std::min(kTerms, k - group), length);
         for (std::size_t t = 0; t < length; t += 4) {
             const Real sum = reduce(parts.get(t).value<true>(kCentredStart, f), f);
             _mm256_store_pd(total + t, reduce(add(_mm256_load_pd(total + t), sum), f));
@@ -195,6 +238,20 @@ void dot(u64* out, const u64* const* a, const u64* const* b, std::size_t count, 
          const Modulus& q) {
     if (!tiled(n) || count == 0) return portable::dot(out, a, b, count, accumulate, n, q);
     dot_chunks<Repeat::none>(out, a, b, 0, count, accumulate, n, q);
+}
+
+void dot_pair(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, const u64* const* b1, std::size_t count,
+              std::size_t n, const Modulus& q) {
+    constexpr unsigned kExactBits = 47;  // 5 * 2^47 * 3 * 2^-53 < 0.47
+    if (!tiled(n) || count == 0) return portable::dot_pair(out0, out1, a, b0, b1, count, n, q);
+    if (count > kRoomyTerms) {
+        dot(out0, a, b0, count, false, n, q);
+        return dot(out1, a, b1, count, false, n, q);
+    }
+    u64* const out[] = {out0, out1};
+    const u64* const* const b[] = {b0, b1};
+    for (std::size_t start = 0; start < n; start += kChunk)
+        (q.bits <= kExactBits ? pair_chunk<true> : pair_chunk<false>)(out, a, b, count, start, std::min(kChunk, n - start), q);
 }
 
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
@@ -225,19 +282,21 @@ void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisCo
     const std::size_t k = constants.from.size();
     unsigned bits = 0;
     for (const Modulus& q : constants.from) bits = std::max(bits, q.bits);
-    const std::size_t few = std::size_t{5} << (kMaxModulusBits - bits);
+    const bool exact = k <= std::size_t{5} << (kMaxModulusBits - bits);
+    const auto whole = exact ? combine_once<true, false> : combine_once<false, false>;
+    const auto halves = exact ? combine_once<true, true> : combine_once<false, true>;
     std::vector<Row> y(k);
     for (std::size_t start = 0; start < n; start += kChunk) {
         const std::size_t length = std::min(kChunk, n - start);
         gather(y.data(), in, k, start, length);
         for (std::size_t j = first; j < first + count; ++j) {
-            const std::size_t size = group_size(bits, constants.to[j]);
+            const Modulus& p = constants.to[j];
             const double* factors = constants.centred.data() + j * k;
-            if (k > size)
-                combine_groups(out[j - first] + start, y.data(), factors, k, length, constants.to[j], size);
+            u64* const to = out[j - first] + start;
+            if (k > kOnce)
+                combine_groups(to, y.data(), factors, k, length, p);
             else
-                (k <= few ? combine_once<true> : combine_once<false>)(out[j - first] + start, y.data(), factors, k, length,
-                                                                      constants.to[j]);
+                (k > run_length(bits, p) ? halves : whole)(to, y.data(), factors, k / 2, k, length, p);
         }
     }
 }

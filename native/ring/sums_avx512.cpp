@@ -105,6 +105,17 @@ void dot(u64* out, const u64* const* a, const u64* const* b, std::size_t count, 
     dot_any<Repeat::none>(out, a, b, 0, count, accumulate, n, q);
 }
 
+// By pieces that stay in first-level cache between the two sums.
+void dot_pair(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, const u64* const* b1, std::size_t count,
+              std::size_t n, const Modulus& q) {
+    if (!tiled(n) || count == 0 || count > kGroup) return portable::dot_pair(out0, out1, a, b0, b1, count, n, q);
+    for (std::size_t start = 0; start < n; start += kChunk) {
+        const std::size_t length = std::min(kChunk, n - start);
+        dot_chunk<Repeat::none>(out0, a, b0, 0, count, false, start, length, q);
+        dot_chunk<Repeat::none>(out1, a, b1, 0, count, false, start, length, q);
+    }
+}
+
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                   bool accumulate, std::size_t n, const Modulus& q) {
     if (!tiled(n) || count == 0) return portable::dot_repeated(out, a, b, shift, count, accumulate, n, q);

@@ -75,7 +75,26 @@ inline void test_elementwise(std::size_t n, const Modulus& q, int kind_a, int ki
             name("sub_mul_scalar"), c,
             [&](const Kernels& k, u64* out) { k.sub_mul_scalar(out, a.data(), b.data(), s, n, q); },
             [&](std::size_t i) { return product((a[i] + q.value - b[i]) % q.value, s, q); });
+        compare(
+            name("sub_mul_scalar_add"), c,
+            [&](const Kernels& k, u64* out) { k.sub_mul_scalar_add(out, a.data(), b.data(), s, c.data(), n, q); },
+            [&](std::size_t i) { return (product((a[i] + q.value - b[i]) % q.value, s, q) + c[i]) % q.value; });
     }
+    const u64* const left[] = {a.data(), b.data()};
+    const u64* const right[] = {b.data(), c.data()};
+    Buffer other0 = pool->take(n), other1 = pool->take(n);
+    compare(
+        name("tensor, lowest"), c,
+        [&](const Kernels& k, u64* out) { k.tensor(out, other0.data(), other1.data(), left, right, n, q); },
+        [&](std::size_t i) { return product(a[i], b[i], q); });
+    compare(
+        name("tensor, middle"), c,
+        [&](const Kernels& k, u64* out) { k.tensor(other0.data(), out, other1.data(), left, right, n, q); },
+        [&](std::size_t i) { return (product(a[i], c[i], q) + product(b[i], b[i], q)) % q.value; });
+    compare(
+        name("tensor, highest"), c,
+        [&](const Kernels& k, u64* out) { k.tensor(other0.data(), other1.data(), out, left, right, n, q); },
+        [&](std::size_t i) { return product(b[i], c[i], q); });
 }
 
 inline void test_reductions(std::size_t n, const Modulus& from, const Modulus& to, int kind) {
@@ -115,10 +134,25 @@ inline void test_dot(std::size_t n, std::size_t count, const Modulus& q, int kin
         fill(b[d].data(), n, q, kind_b, 2 * d + 1);
         a_rows.push_back(a[d].data()), b_rows.push_back(b[d].data());
     }
-    Buffer c = pool->take(n);
+    Buffer c = pool->take(n), other = pool->take(n);
     fill(c.data(), n, q, kind_b, 1000);
     const std::string where =
         " of " + std::to_string(count) + " q=" + std::to_string(q.value) + " n=" + std::to_string(n);
+    const auto pair = [&](const std::vector<const u64*>& left, const std::vector<const u64*>& right, bool second) {
+        compare(
+            (second ? "dot_pair, second" : "dot_pair, first") + where, c,
+            [&](const Kernels& k, u64* out) {
+                u64* const outs[] = {second ? other.data() : out, second ? out : other.data()};
+                k.dot_pair(outs[0], outs[1], left.data(), right.data(), left.data(), count, n, q);
+            },
+            [&](std::size_t i) {
+                u64 sum = 0;
+                for (std::size_t d = 0; d < count; ++d)
+                    sum = q.add(sum, product(left[d][i], second ? left[d][i] : right[d][i], q));
+                return sum;
+            });
+    };
+    for (bool second : {false, true}) pair(a_rows, b_rows, second);
     for (bool accumulate : {false, true}) {
         compare(
             "dot" + where, c,
@@ -283,7 +317,7 @@ inline void run_suite(std::vector<const Kernels*> tables) {
         for (std::size_t n : {1U, 2U, 4U, 8U, 1024U}) test_elementwise(n, q, 0, 0);
         for (unsigned other : {3U, 17U, 30U, 44U, 50U})
             for (int kind = 0; kind < kKinds; ++kind) test_reductions(64, q, largest_prime(other), kind);
-        for (std::size_t count : {0U, 1U, 2U, 7U, 8U, 9U, 16U, 40U})
+        for (std::size_t count : {0U, 1U, 2U, 3U, 5U, 6U, 7U, 8U, 9U, 16U, 40U})
             for (int kind : {0, 1, 4}) test_dot(64, count, q, kind, kind);
         for (std::size_t n : {1U, 4U, 16U, 1024U}) test_dot(n, 5, q, 0, 0);
     }

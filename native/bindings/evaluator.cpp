@@ -14,6 +14,7 @@ void bind_evaluator(nb::module_& module) {
                 new (self) Evaluator(keys.native);
             },
             "context"_a, "keys"_a)
+        .def_prop_ro("threads", [](const Evaluator& self) { return self.context()->threads(); })
         .def("add", &Evaluator::add, "a"_a, "b"_a, Released())
         .def("sub", &Evaluator::sub, "a"_a, "b"_a, Released())
         .def("add_many", &Evaluator::add_many, "terms"_a, Released())

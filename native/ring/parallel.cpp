@@ -32,6 +32,7 @@ struct ThreadPool::State {
     std::deque<Job*> jobs;  // those with tasks not yet begun
     std::vector<std::thread> workers;
     unsigned threads = 1;
+    unsigned callers = 0;  // inside parallel_for
     bool stopping = false;
 
     // Runs tasks of one job until none is left to begin. `lock` is held on entry and exit.
@@ -78,6 +79,22 @@ struct ThreadPool::State {
     }
 };
 
+// A thread inside parallel_for, for as long as this lives.
+struct ThreadPool::Caller {
+    State& state;
+    unsigned others;  // inside when this one came
+    explicit Caller(State& pool) : state(pool) {
+        const std::lock_guard lock(state.mutex);
+        others = state.callers++;
+    }
+    ~Caller() {
+        const std::lock_guard lock(state.mutex);
+        --state.callers;
+    }
+    Caller(const Caller&) = delete;
+    Caller& operator=(const Caller&) = delete;
+};
+
 ThreadPool::ThreadPool(unsigned threads) : state_(std::make_unique<State>()) {
     if (threads == 0) throw std::invalid_argument("a thread pool needs at least one thread, the caller's");
     state_->threads = threads;
@@ -95,7 +112,8 @@ ThreadPool::~ThreadPool() { state_->stop(); }
 unsigned ThreadPool::threads() const { return state_->threads; }
 
 void ThreadPool::parallel_for(std::size_t count, const std::function<void(std::size_t)>& task) {
-    if (state_->threads == 1 || count <= 1) {
+    const Caller caller(*state_);
+    if (caller.others + 1 >= state_->threads || count <= 1) {
         for (std::size_t i = 0; i < count; ++i) task(i);
         return;
     }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from bootstrap_party import Party, bits, make_party
 
+from cipherformer import _native as native
 from cipherformer.approx.modulo import overflow_log2
+from cipherformer.backends.ckks.algebra import CkksAlgebra
+from cipherformer.backends.ckks.engine import make_context
 from cipherformer.backends.ckks_sim import SimAlgebra
 from cipherformer.errors import CompileError, ParameterError
 from cipherformer.kernels import bootstrap
@@ -73,6 +77,30 @@ def test_twice_is_more_precise(party, x):
     assert (y.level, y.scale) == (SMALL.output_level, SCALE)
     mean, worst = bits(party.decrypt(y) - x)
     assert mean >= SMALL.precision_bits + 7 and worst >= SMALL.precision_bits_worst + 7
+
+
+def test_halves_side_by_side_give_the_same_bits_counts_and_times(party, x):
+    boot, ledger, target = bootstrap.prepare(SMALL), refresh_ledger(SMALL), SMALL.target()
+    keys = [
+        party.secret.relinearisation_key(ledger.relinearise),
+        party.secret.conjugation_key(ledger.conjugate),
+    ]
+    start = party.encrypt(x, ledger.conjugate, boot.eval_scale / boot.cosine.half / 2)
+    found = []
+    for threads in (1, 2):
+        context = make_context(target, threads=threads)
+        held = native.KeySet(context)
+        for key in keys:
+            held.add(key)
+        evaluator = native.Evaluator(context, held)
+        algebra = CkksAlgebra(target.moduli, target.slots, evaluator, party.algebra.encoded)
+        began = time.perf_counter()
+        halves = bootstrap.remove_multiples(algebra, boot, start, SCALE, imaginary=True)
+        spent = time.perf_counter() - began
+        assert 0 < sum(record.seconds for record in algebra.trace.records) <= spent
+        calls = {record.primitive: record.calls for record in algebra.trace.records}
+        found.append(([half.to_bytes() for half in halves], algebra.ledger, calls))
+    assert found[0] == found[1]
 
 
 def test_only_the_named_keys_are_used(party):

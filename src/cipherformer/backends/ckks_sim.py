@@ -9,7 +9,7 @@ four (tested).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import pi, prod, sqrt
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cipherformer.backends import exact
 from cipherformer.errors import CompileError
 from cipherformer.kernels import dft
-from cipherformer.kernels.algebra import Transform
+from cipherformer.kernels.algebra import SlotAlgebra, Transform
 from cipherformer.kernels.count import Ledger, Shadow, common
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
@@ -195,6 +195,12 @@ class SimAlgebra:
         """Times the imaginary unit."""
         self.ledger.note("ct-scalar product", a.shadow.level)
         return Simulated(a.slots * 1j, a.shadow)
+
+    def each(
+        self, kernel: Callable[[SlotAlgebra[Simulated], Simulated], Simulated], values: Sequence[Simulated]
+    ) -> list[Simulated]:
+        """One after the other."""
+        return [kernel(self, value) for value in values]
 
     def raise_modulus(self, a: Simulated) -> Simulated:
         """To the highest level: without noise nothing changes, with it small multiples of q_0 join the

@@ -9,7 +9,7 @@ when. `add` and `sub` bring both operands to the lower level; their scales must 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -109,6 +109,9 @@ class SlotAlgebra(Protocol[V]):
 
     def raise_modulus(self, a: V) -> V:
         """From level 0 to the highest; small multiples of q_0 join the coefficients of the plaintext."""
+
+    def each(self, kernel: Callable[[SlotAlgebra[V], V], V], values: Sequence[V]) -> list[V]:
+        """The kernel on every value, side by side where threads are at hand."""
 
     def refresh(self, values: Sequence[V], level: int, scale: float) -> list[V]:
         """The same values, at most 1 in absolute value, at a higher level: one bootstrapping call."""

@@ -176,7 +176,8 @@ def remove_multiples(b: SlotAlgebra[V], boot: Bootstrap, x: V, scale: float, *, 
     parts = [b.add(x, mirrored)]
     if imaginary:
         parts.append(b.times_i(b.sub(mirrored, x)))
-    return [evaluate_modulo(b, boot, b.relabel(part, 2.0 * b.scale(part)), scale) for part in parts]
+    halves = [b.relabel(part, 2.0 * b.scale(part)) for part in parts]
+    return b.each(lambda algebra, half: evaluate_modulo(algebra, boot, half, scale), halves)
 
 
 def evaluate_modulo(b: SlotAlgebra[V], boot: Bootstrap, x: V, scale: float) -> V:

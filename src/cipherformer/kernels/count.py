@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
 from cipherformer.kernels import bootstrap as kernel
-from cipherformer.kernels.algebra import Transform
+from cipherformer.kernels.algebra import SlotAlgebra, Transform
 from cipherformer.targets.bootstrap import BootstrapSet
 
 SCALE_TOLERANCE = 2.0**-30
@@ -105,12 +105,20 @@ class Ledger:
         if any(v.level < bootstrap.input_level for v in values):
             raise CompileError(f"step {self.step} refreshes a value below level {bootstrap.input_level}")
         self.note("bootstrap", level, values=len(values))
-        inside = refresh_ledger(bootstrap, len(values))
-        for steps, key_level in inside.rotations.items():
+        self.keys_of(refresh_ledger(bootstrap, len(values)))
+
+    def keys_of(self, other: Ledger) -> None:
+        """Note the keys of another run, too."""
+        for steps, key_level in other.rotations.items():
             self.rotations[steps] = max(self.rotations.get(steps, -1), key_level)
-        self.relinearise = max(self.relinearise, inside.relinearise)
-        self.conjugate = max(self.conjugate, inside.conjugate)
-        self.raised = max(self.raised, inside.raised)
+        self.relinearise = max(self.relinearise, other.relinearise)
+        self.conjugate = max(self.conjugate, other.conjugate)
+        self.raised = max(self.raised, other.raised)
+
+    def join(self, other: Ledger) -> None:
+        """Count what ran beside this."""
+        self.counts.update(other.counts)
+        self.keys_of(other)
 
     def transform(self, t: Transform, level: int, slots: int) -> None:
         """Count a linear map and its rotations."""
@@ -246,6 +254,12 @@ class CountAlgebra:
         top = len(self.moduli) - 1
         self.ledger.raising(top)
         return Shadow(top, a.scale)
+
+    def each(
+        self, kernel: Callable[[SlotAlgebra[Shadow], Shadow], Shadow], values: Sequence[Shadow]
+    ) -> list[Shadow]:
+        """One after the other."""
+        return [kernel(self, value) for value in values]
 
     def refresh(self, values: Sequence[Shadow], level: int, scale: float) -> list[Shadow]:
         """Bootstrapping."""

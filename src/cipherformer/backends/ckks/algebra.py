@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from cipherformer import _native as native
 from cipherformer.backends.ckks.trace import Trace
 from cipherformer.kernels import bootstrap as kernel
-from cipherformer.kernels.algebra import Transform
+from cipherformer.kernels.algebra import SlotAlgebra, Transform
 from cipherformer.kernels.count import Ledger, Shadow
 from cipherformer.targets.bootstrap import BootstrapSet
 
@@ -208,6 +210,23 @@ class CkksAlgebra:
         self.ledger.raising(top)
         with self.trace.timed("raise"):
             return self.evaluator.raise_modulus(a, top)
+
+    def each(
+        self,
+        kernel: Callable[[SlotAlgebra[native.Ciphertext], native.Ciphertext], native.Ciphertext],
+        values: Sequence[native.Ciphertext],
+    ) -> list[native.Ciphertext]:
+        """One thread a value: the engine's calls then keep to their threads, which never wait."""
+        if self.evaluator.threads == 1 or len(values) == 1:
+            return [kernel(self, value) for value in values]
+        copies = [replace(self, ledger=Ledger(), trace=self.trace.beside()) for _ in values]
+        start = time.perf_counter()
+        with ThreadPoolExecutor(self.evaluator.threads) as threads:
+            out = list(threads.map(kernel, copies, values))
+        self.trace.join([copy.trace for copy in copies], time.perf_counter() - start)
+        for copy in copies:
+            self.ledger.join(copy.ledger)
+        return out
 
     def refresh(
         self, values: Sequence[native.Ciphertext], level: int, scale: float

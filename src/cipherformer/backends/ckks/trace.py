@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -44,6 +44,19 @@ class Trace:
         key = (self.layer, self.node, primitive)
         calls, total = self._cells.get(key, (0, 0.0))
         self._cells[key] = (calls + 1, total + seconds)
+
+    def beside(self) -> Trace:
+        """An empty one for a thread that runs beside this."""
+        return Trace(self.layer, self.node)
+
+    def join(self, others: Sequence[Trace], seconds: float) -> None:
+        """Add the times of threads that ran side by side for so many seconds in all: each gets its share of
+        them."""
+        total = sum(spent for other in others for _, spent in other._cells.values())
+        for other in others:
+            for key, (calls, spent) in other._cells.items():
+                known, before = self._cells.get(key, (0, 0.0))
+                self._cells[key] = (known + calls, before + spent * (seconds / total))
 
     @property
     def records(self) -> list[TraceRecord]:

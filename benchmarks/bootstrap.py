@@ -1,4 +1,7 @@
-"""The case `bootstrap-n16-full`: one ciphertext of 2^15 complex slots at N = 2^16, refreshed.
+"""The cases `bootstrap-n16-full` and `bootstrap-n16-sparse`: one ciphertext of 2^15 complex slots, N = 2^16.
+
+It is refreshed, in the first under a uniform ternary secret, in the second (ours only) under one of 192
+non-zeros.
 
 Every subject runs alone in a process of its own, whose largest resident size counts, keys and transforms
 included. Precision is -log2 of the mean and of the largest |error|, for slots whose real and imaginary parts
@@ -18,7 +21,7 @@ from cipherformer.report import schema
 from cipherformer.report.machine import machine, today
 
 CASE = "bootstrap-n16-full"
-SET = "n16-dense"
+CASES = {CASE: "n16-dense", "bootstrap-n16-sparse": "n16-sparse"}
 UNITS = {"seconds": "s", "bytes": "B", "bits": "bits"}
 
 OPENFHE = {
@@ -52,14 +55,15 @@ def run_alone(python: str, script: str, setting: dict[str, Any]) -> dict[str, An
     return answer
 
 
-def own_records(python: str, repeat: int) -> Iterator[schema.BenchmarkRecord]:
-    """Two threads, alone and beside a process that keeps a core busy; and one thread."""
-    answer = run_alone(python, "cipherformer_bootstrap.py", {"set": SET, "threads": 2, "repeat": repeat})
+def own_records(python: str, case: str, repeat: int) -> Iterator[schema.BenchmarkRecord]:
+    """Two threads, alone and beside a process that keeps a core busy; and one thread: in turn."""
+    setting = {"set": CASES[case], "threads": 2, "repeat": repeat}
+    answer = run_alone(python, "cipherformer_bootstrap.py", setting)
     metrics = answer["metrics"]
     metrics["speedup_two_threads"] = metrics["seconds_one_thread"] / metrics["seconds"]
     metrics["seconds_per_level"] = metrics["seconds"] / metrics["levels_left"]
     for metric, value in metrics.items():
-        yield _record("cipherformer", answer, metric, value, 1 if "one_thread" in metric else 2)
+        yield _record(case, "cipherformer", answer, metric, value, 1 if "one_thread" in metric else 2)
 
 
 def peer_records(subject: Subject, threads: int) -> Iterator[schema.BenchmarkRecord]:
@@ -78,15 +82,15 @@ def peer_records(subject: Subject, threads: int) -> Iterator[schema.BenchmarkRec
         metrics["seconds_per_level"] = metrics["seconds"] / max(metrics["levels_left"], 1)
         name = subject.name + ("" if setting["slots_first"] else ", modulus raise first")
         for metric, value in metrics.items():
-            yield _record(name, answer, metric, value, threads)
+            yield _record(CASE, name, answer, metric, value, threads)
 
 
 def _record(
-    subject: str, answer: dict[str, Any], metric: str, value: float, threads: int
+    case: str, subject: str, answer: dict[str, Any], metric: str, value: float, threads: int
 ) -> schema.BenchmarkRecord:
     unit = next((unit for word, unit in UNITS.items() if word in metric), "1")
     return schema.BenchmarkRecord(
-        suite="engine", case=CASE, subject=subject, version=answer["version"], metric=metric, value=value,
+        suite="engine", case=case, subject=subject, version=answer["version"], metric=metric, value=value,
         unit="1" if "speedup" in metric else unit, threads=threads, parameters=answer["parameters"],
         machine=machine(), date=today(),
     )  # fmt: skip

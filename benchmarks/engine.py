@@ -2,6 +2,7 @@
 
 Every subject runs in a process of its own and checks its results against numpy before it is timed. Samples
 of the subjects alternate, so that a noisy neighbour hits all of them; the median over all rounds counts.
+`--peers --bootstrap` is the whole comparison, with what each row must reach; about twenty minutes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from statistics import median
 
 from rich.console import Console
 
-from benchmarks import bootstrap, report
+from benchmarks import bars, bootstrap, report, tables
 from benchmarks.peers.client import Runner, RunnerError
 from benchmarks.peers.environments import Subject, own, peers
 from benchmarks.sets import SETTINGS, Setting
@@ -44,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bootstrap", action="store_true", help="also refresh a ciphertext (15 GB)")
     parser.add_argument("--case", action="append", metavar="CASE", help="only this case, e.g. rotate-n15-l15")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records to FILE")
+    parser.add_argument("--into", type=Path, action="append", metavar="FILE", help="update FILE's tables")
     parser.add_argument("--openfhe-python", metavar="PATH", help="a Python 3.10 that has openfhe and numpy")
     parser.add_argument("--threads", type=int, default=1, help="threads each subject may use (default 1)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all subjects (default 5)")
@@ -53,7 +55,7 @@ def arguments() -> argparse.Namespace:
 
 def selected(wanted: list[str] | None) -> list[tuple[Setting, tuple[str, ...]]]:
     """Settings with the operations asked for; SystemExit lists the cases if one is unknown."""
-    known = {bootstrap.CASE, *(s.case(o) for s in SETTINGS for o in s.operations)}
+    known = {*bootstrap.CASES, *(s.case(o) for s in SETTINGS for o in s.operations)}
     unknown = sorted(set(wanted or ()) - known)
     if unknown:
         raise SystemExit(f"unknown case {', '.join(unknown)}; known: {', '.join(sorted(known))}")
@@ -92,16 +94,17 @@ def measure(
             runner.close()
 
 
-def measure_bootstrap(subjects: list[Subject], options: argparse.Namespace, run: Run) -> None:
+def measure_bootstrap(case: str, subjects: list[Subject], options: argparse.Namespace, run: Run) -> None:
     """Refreshes one ciphertext with each subject that can, one after the other (the peers take 15 GB)."""
     for subject in subjects:
         try:
             if subject.name == "cipherformer":
-                run.records += bootstrap.own_records(subject.python or sys.executable, options.rounds)
-            else:
+                python = subject.python or sys.executable
+                run.records += bootstrap.own_records(python, case, options.rounds)
+            elif case == bootstrap.CASE:
                 run.records += bootstrap.peer_records(subject, threads=2)
         except bootstrap.BootstrapError as error:
-            run.why(subject.name, f"{bootstrap.CASE}: {error}")
+            run.why(subject.name, f"{case}: {error}")
 
 
 def _record(
@@ -134,10 +137,12 @@ def main() -> None:
     for setting, operations in selected(options.case):
         with console.status(f"N = 2^{setting.log_n}, {setting.limbs} primes"):
             measure(setting, operations, subjects, options, run)
-    if options.bootstrap or bootstrap.CASE in (options.case or ()):
-        with console.status(bootstrap.CASE):
-            measure_bootstrap(subjects, options, run)
+    for case in bootstrap.CASES:
+        if case in options.case if options.case else options.bootstrap:
+            with console.status(case):
+                measure_bootstrap(case, subjects, options, run)
     print_table(console, suite_table("engine", run.records))
+    print_table(console, bars.table(run.records))
     for name, reasons in run.reasons.items():
         for reason in reasons:
             console.print(f"- {name}: {reason}", highlight=False)
@@ -145,6 +150,8 @@ def main() -> None:
         console.print(line, highlight=False)
     if options.json:
         schema.write(options.json, run.records)
+    for path in options.into or ():
+        tables.update(path, run.records)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Makes the docs' tables from record files: `python -m benchmarks.tables RECORDS.json... [--into FILE.md]`.
 
 Without `--into` the tables are printed. With it each replaces the text between the lines
-`<!-- table: NAME -->` and `<!-- end -->` of the file, where NAME is the suite, or `demo`. A second word keeps
-only the cases that contain it: `<!-- table: engine n15 -->`; without one, bootstrapping is left out.
+`<!-- table: NAME -->` and `<!-- end -->` of the file, where NAME is the suite, `demo` or `bars` (what
+`benchmarks.engine` must reach). A second word keeps only the cases that contain it: `<!-- table: engine n15
+-->`; without one, bootstrapping is left out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import bars
 from cipherformer.report.compare import suite_table
 from cipherformer.report.schema import BenchmarkRecord, DemoRecord, read
 from cipherformer.report.table import breakdown_table, demo_table
@@ -67,10 +69,14 @@ def rows_of(name: str, records: Sequence[BenchmarkRecord]) -> str:
 
 def suite(name: str, records: Sequence[BenchmarkRecord]) -> str:
     """A suite's table, the versions, and where and when it was measured."""
-    versions = ", ".join(dict.fromkeys(f"{r.subject} {r.version}" for r in records))
-    places = dict.fromkeys(provenance(r.date, r.machine) for r in records)
     body = rows_of(name, records) if name in COLUMNS else suite_table(name, records).to_markdown()
-    return body + f"\n{versions}. " + " ".join(places)
+    return body + origin(records)
+
+
+def origin(records: Sequence[BenchmarkRecord]) -> str:
+    """The line below a table: versions, and where and when it was measured."""
+    versions = ", ".join(dict.fromkeys(f"{r.subject} {r.version}" for r in records))
+    return f"\n{versions}. " + " ".join(dict.fromkeys(provenance(r.date, r.machine) for r in records))
 
 
 def provenance(date: str, machine: Mapping[str, Any]) -> str:
@@ -88,6 +94,26 @@ def filled(block: re.Match[str], body: str | None) -> str:
     return f"{first}\n{body}{last}"
 
 
+def made(
+    name: str, part: str, measured: Sequence[BenchmarkRecord], demos: Sequence[DemoRecord]
+) -> str | None:
+    """The body of one block; None where no record belongs into it."""
+    if name == "demo":
+        return demo(demos[-1]) if demos else None
+    if name == "bars":
+        judged = bars.table(measured)
+        return judged.to_markdown() + origin(bars.judged(measured)) if judged.rows else None
+    chosen = [r for r in measured if r.suite == name]
+    rows = [r for r in chosen if (part in r.case if part else not r.case.startswith("bootstrap"))]
+    return suite(name, rows) if rows else None
+
+
+def update(path: Path, measured: Sequence[BenchmarkRecord], demos: Sequence[DemoRecord] = ()) -> None:
+    """Replaces the tables of a Markdown file that there are records for."""
+    text = path.read_text()
+    path.write_text(BLOCK.sub(lambda block: filled(block, made(block[1], block[2], measured, demos)), text))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
@@ -101,19 +127,11 @@ def main() -> None:
         else:
             measured += content
 
-    def made(name: str, part: str) -> str | None:
-        if name == "demo":
-            return demo(demos[-1]) if demos else None
-        chosen = [r for r in measured if r.suite == name]
-        rows = [r for r in chosen if (part in r.case if part else not r.case.startswith("bootstrap"))]
-        return suite(name, rows) if rows else None
-
     if options.into is None:
         names = dict.fromkeys([*(r.suite for r in measured), *(["demo"] if demos else [])])
-        sys.stdout.write("\n".join(made(name, "") or "" for name in names))
+        sys.stdout.write("\n".join(made(name, "", measured, demos) or "" for name in names))
     for path in options.into or ():
-        text = path.read_text()
-        path.write_text(BLOCK.sub(lambda block: filled(block, made(block[1], block[2])), text))
+        update(path, measured, demos)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -73,18 +74,24 @@ class Own:
         phases = {name: marks[i + 1] - marks[i] for i, name in enumerate(names)}
         return y, {"seconds": marks[-1] - marks[0], **{f"seconds_{k}": v for k, v in phases.items()}}
 
-    def seconds(self, b: CkksAlgebra, repeat: int) -> float:
-        """Median of whole calls, after one that takes the memory."""
-        self.refresh(b)
-        return float(np.median([self.refresh(b)[1]["seconds"] for _ in range(repeat)]))
+    def seconds(self, b: CkksAlgebra) -> float:
+        """One call."""
+        return self.refresh(b)[1]["seconds"]
+
+    def seconds_one_value(self, b: CkksAlgebra) -> float:
+        """One call for a real value: the imaginary half is left out."""
+        start = time.perf_counter()
+        kernel.refresh(b, self.boot, [self.ciphertext], self.settings.output_level, self.target.scale)
+        return time.perf_counter() - start
 
 
-def beside_a_busy_process(call: Callable[[], float]) -> float:
-    """A time while another process spins on the first core."""
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Another process spins on the first core for as long as this lasts."""
     spinner = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
         os.sched_setaffinity(spinner.pid, {0})
-        return call()
+        yield
     finally:
         spinner.kill()
         spinner.wait()
@@ -96,20 +103,28 @@ def main() -> None:
     b, repeat = own.algebra(setting["threads"]), setting["repeat"]
     y, _ = own.refresh(b)  # encodes the transforms
     error = np.abs(own.context.decode(own.secret.decrypt(y)) - own.slots)
-    before = time.process_time()
-    runs = [own.refresh(b)[1] for _ in range(repeat)]
-    used = (time.process_time() - before) / repeat
+    own.refresh(b)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    single = own.algebra(1)
+    own.refresh(single)  # takes its memory
+    runs: list[dict[str, float]] = []
+    for _ in range(repeat):  # the conditions take turns, so that a disturbance hits all of them
+        before = time.process_time()
+        run = own.refresh(b)[1]
+        run["processor_seconds"] = time.process_time() - before
+        run["seconds_one_value"] = own.seconds_one_value(b)
+        run["seconds_one_thread"] = own.seconds(single)
+        with busy_core():
+            run["seconds_busy_core"] = own.seconds(b)
+        runs.append(run)
     metrics = {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
     metrics |= {
-        "processor_seconds": used,
         "levels_left": y.level - own.settings.input_level,
         "precision_bits": float(-np.log2(error.mean())),
         "precision_bits_worst": float(-np.log2(error.max())),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak,
         "key_bytes": sum(key.memory_bytes for key in own.keys),
         "transform_bytes": own.encoded.memory_bytes,
-        "seconds_busy_core": beside_a_busy_process(lambda: own.seconds(b, repeat)),
-        "seconds_one_thread": own.seconds(own.algebra(1), repeat),
     }
     parameters = {
         "set": own.settings.name,
@@ -118,6 +133,7 @@ def main() -> None:
         "log_qp": round(own.target.log_qp, 1),
         "security_bits": own.target.security_bits,
         "kernels": own.context.kernels,
+        "rounds": repeat,
         "order": "slots to coefficients first",
         "load_average": os.getloadavg()[0],
     }

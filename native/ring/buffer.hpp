@@ -50,7 +50,7 @@ private:
 // size; beyond that, blocks of the size that was returned longest ago go back to the system. Blocks of 2 MiB and more are aligned for huge pages and advised to use them.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
 public:
-    static std::shared_ptr<BufferPool> create(std::size_t keep_bytes = std::size_t{1} << 30);
+    static std::shared_ptr<BufferPool> create(std::size_t keep_bytes = std::size_t{2} << 30);
     ~BufferPool();
     BufferPool(const BufferPool&) = delete;
     BufferPool& operator=(const BufferPool&) = delete;

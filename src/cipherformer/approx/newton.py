@@ -1,9 +1,12 @@
-"""Newton's iterations for 1/x and 1/sqrt(x) from a table of starts: few steps whatever the range.
+"""1/x and 1/sqrt(x) from a table: Newton's iterations from a start, or a parabola without any iteration.
 
 The interval is cut into buckets that grow by a constant factor; in each the start is a constant with the
 least relative error. Every step corrects itself, so that rounding does not add up. Reciprocal:
 y <- y (2 - x y), relative error e -> e^2. Inverse square root: y <- y (3 - x y^2) / 2,
 e -> (3 e^2 + e^3) / 2.
+
+A parabola for each bucket costs fewer rounds where comparisons with more thresholds cost none, but its terms
+range over more bits than the function.
 """
 
 from __future__ import annotations
@@ -11,6 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, log, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cipherformer.errors import LimitError
 
@@ -72,3 +78,57 @@ def plan(low: float, high: float, error: float, *, power: float, growth: float =
         worst = worst**2 if power == -1.0 else (3.0 * worst**2 + worst**3) / 2.0
         steps += 1
     return NewtonPlan(tuple(edges[1:-1]), tuple(starts), steps, worst)
+
+
+@dataclass(frozen=True, slots=True)
+class Parabolas:
+    """x^power in buckets as a + b x + c x^2.
+
+    Args:
+        breaks: ends of the buckets, ascending.
+        coefficients: [3, buckets]: a, b and c.
+        error: largest relative error, in exact arithmetic.
+    """
+
+    breaks: tuple[float, ...]
+    coefficients: NDArray[np.float64]
+    error: float
+
+
+_FINEST = 1.02
+_COARSER = 1.03
+_GRID = 257
+
+
+def parabolas(low: float, high: float, error: float, *, power: float) -> Parabolas | None:
+    """The fewest buckets within a relative error, or nothing if they are too many.
+
+    Args:
+        low: left end, positive.
+        high: right end.
+        error: largest relative error.
+        power: of x, -1 or -1/2.
+    """
+    growth, best = _FINEST, None
+    while True:
+        shape, worst = _parabola(growth, power)
+        if worst > error:
+            break
+        best, growth = (growth, shape, worst), 1.0 + (growth - 1.0) * _COARSER
+    if best is None or not 0.0 < low <= high:
+        return None
+    growth, shape, worst = best
+    count = max(1, ceil(log(high / low) / log(growth)))
+    if count > _MOST_BUCKETS:
+        return None
+    starts = low * growth ** np.arange(count)
+    scale = starts ** (power - np.arange(3)[:, None])
+    return Parabolas(tuple(float(v) for v in starts[1:]), shape[:, None] * scale, worst)
+
+
+def _parabola(growth: float, power: float) -> tuple[NDArray[np.float64], float]:
+    """For [1, growth], and its error: least squares on points dense at the ends, nearly the best."""
+    t = 1.0 + (growth - 1.0) * (1.0 - np.cos(np.linspace(0.0, np.pi, _GRID))) / 2.0
+    basis = t[:, None] ** np.arange(3) / t[:, None] ** power
+    shape = np.linalg.lstsq(basis, np.ones(_GRID), rcond=None)[0]
+    return np.asarray(shape, dtype=np.float64), float(np.max(np.abs(basis @ shape - 1.0)))

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from cipherformer.ops import ring_masked
 from cipherformer.ops.spec import (
     Array,
     Attrs,
@@ -118,7 +119,12 @@ OPS = (
         attrs={"epsilon": "float", "axes": "ints"},
         shape=_per_axes,
         reference=_layer_norm,
-        lowerings=MappingProxyType({"ring": Lowering(_lower_layer_norm)}),
+        lowerings=MappingProxyType(
+            {
+                "ring": Lowering(_lower_layer_norm),
+                f"ring.{ring_masked.SET}": Lowering(ring_masked.norm(centre=True)),
+            }
+        ),
         fix=_DIVIDES,
     ),
     Composite(
@@ -128,7 +134,12 @@ OPS = (
         attrs={"epsilon": "float", "axes": "ints"},
         shape=_per_axes,
         reference=_rms_norm,
-        lowerings=MappingProxyType({"ring": Lowering(_lower_rms_norm)}),
+        lowerings=MappingProxyType(
+            {
+                "ring": Lowering(_lower_rms_norm),
+                f"ring.{ring_masked.SET}": Lowering(ring_masked.norm(centre=False)),
+            }
+        ),
         fix=_DIVIDES,
     ),
     Composite(

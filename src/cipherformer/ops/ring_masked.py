@@ -9,6 +9,7 @@ linear part.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from cipherformer.approx import fourier, newton
 from cipherformer.errors import LimitError
 from cipherformer.ops.ring_functions import PRECISION, SLACK, fitted, interval, relu, result_bits
-from cipherformer.ops.spec import Attrs, Builder, ErrorBudget, Lower, Lowering
+from cipherformer.ops.spec import Attrs, Builder, ErrorBudget, Lower, Lowering, integers, number
 
 SET = "masked"
 
@@ -91,8 +92,41 @@ def _first_step(
     return operand, build.emit("keep", y, frac_bits=result_bits(high, power)), plan
 
 
+_WORD = 64
+_HEADROOM = 4
+
+
+def _looked_up(build: Builder, x: str, budget: ErrorBudget, power: float) -> str | None:
+    """x^power as a + b x + c x^2 with looked-up coefficients, or nothing if its terms do not fit the ring.
+
+    x^2 is made while the comparisons run, so that nothing waits for it.
+    """
+    low, high = interval(build, x)
+    slack = SLACK if low > 0.0 else 1.0
+    found = newton.parabolas(low / slack, high * slack, budget.reciprocal / 2.0, power=power)
+    if found is None or not found.breaks:
+        return None
+    end = high * slack
+    bits = [result_bits(high, power - k) + 2 for k in range(3)]
+    fine = [max(0, PRECISION + 1 - int(np.floor(k * np.log2(low / slack)))) for k in (1, 2)]
+    largest = np.max(np.abs(found.coefficients[2]) * np.append(found.breaks, end) ** 2)
+    if bits[2] + fine[1] + np.log2(largest) + _HEADROOM > _WORD:
+        return None
+    operand = build.emit("keep", x, frac_bits=fine[0])
+    square = build.emit("keep", build.emit("mul", operand, operand), frac_bits=fine[1])
+    a, b, c = (
+        build.emit("select", operand, breaks=found.breaks, table=tuple(map(float, row)), frac_bits=wanted)
+        for row, wanted in zip(found.coefficients, bits, strict=True)
+    )
+    terms = [build.emit("mul", operand, b), build.emit("mul", square, c)]
+    precise = [build.emit("keep", term, frac_bits=result_bits(high, power) + 1) for term in terms]
+    return build.emit("add", build.emit("add", *precise), a)
+
+
 def reciprocal(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
-    """y <- y (2 - x y); the first step by look-up."""
+    """By look-up alone, or the first step by look-up and then y <- y (2 - x y)."""
+    if (out := _looked_up(build, inputs[0], budget, -1.0)) is not None:
+        return out
     x, y, plan = _first_step(build, inputs[0], budget, -1.0)
     bits = result_bits(interval(build, inputs[0])[1], -1.0)
     for _ in range(plan.steps - 1):
@@ -102,7 +136,9 @@ def reciprocal(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Erro
 
 
 def inverse_sqrt(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
-    """y <- 3/2 y - (x y) y^2 / 2, x y and y^2 in one round; the first step by look-up."""
+    """By look-up alone, or the first step by look-up, then y <- 3/2 y - (x y) y^2 / 2; x y beside y^2."""
+    if (out := _looked_up(build, inputs[0], budget, -0.5)) is not None:
+        return out
     x, y, plan = _first_step(build, inputs[0], budget, -0.5)
     high = interval(build, inputs[0])[1]
     for _ in range(plan.steps - 1):
@@ -112,6 +148,41 @@ def inverse_sqrt(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: Er
         y = build.emit("sub", left, build.emit("mul", cube, build.constant(0.5)))
         y = build.emit("keep", y, frac_bits=result_bits(high, -0.5))
     return y
+
+
+def norm(*, centre: bool) -> Lower:
+    """LayerNorm and RMSNorm without a division by the length n: it would narrow the ring before the squares.
+
+    With c = n / 2^k in [1, 2), d = (n x - sum) / 2^k is c (x - mean), v = sum d^2 / 2^k is c^3 times the
+    variance (c times without centring, where d = x), and the result is d / sqrt(v + epsilon') times sqrt(c)
+    and the weight, by which d is multiplied while the inverse square root is found.
+    """
+
+    def lower(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
+        d, axes = inputs[0], integers(attrs, "axes")
+        whole = build.type_of(d).shape
+        count = prod(whole[axis] for axis in axes)
+        k = count.bit_length() - 1
+        c, part = count / 2.0**k, build.constant(2.0**-k)
+        if centre:
+            total = build.emit("sum", d, dims=axes, keepdim=True)
+            many = build.emit("mul", d, build.constant(float(count)))
+            d = build.emit("mul", build.emit("sub", many, total), part)
+        squares = build.emit("sum", build.emit("power", d, exponent=2), dims=axes, keepdim=True)
+        epsilon = build.constant(number(attrs, "epsilon") * (c**3 if centre else c))
+        root = build.emit("inverse_sqrt", build.emit("add", build.emit("mul", squares, part), epsilon))
+        shape = tuple(s if i in axes else 1 for i, s in enumerate(whole))
+        weight = build.constant(sqrt(c))
+        if len(inputs) > 1:
+            weight = build.emit("mul", build.emit("reshape", inputs[1], shape=shape), weight)
+        if len(inputs) > 1 or c > 1.0:
+            d = build.emit("mul", d, weight)
+        out = build.emit("mul", d, root)
+        if len(inputs) > 2:
+            out = build.emit("add", out, build.emit("reshape", inputs[2], shape=shape))
+        return out
+
+    return lower
 
 
 def lowerings(op: str, function: Callable[[Floats, Attrs], Floats]) -> dict[str, Lowering]:

@@ -100,7 +100,7 @@ class _Compiler:
         self.asked = widths
         self.needed = self._needed()
         self.wider: dict[str, str] = {}
-        self.bit_of: dict[str, str] = {}
+        self.bit_of: dict[tuple[str, tuple[int, ...]], str] = {}
 
     def run(self) -> Compiled:
         for node in self.graph.nodes:
@@ -234,16 +234,19 @@ class _Compiler:
         """x + c, x - c, or c - x as c + (-x)."""
         a, b = node.inputs
         constant = a if self._is_public(a) else b
-        wire = self._operand(b if constant == a else a, width)
+        secret = b if constant == a else a
+        narrow = secret in self.steps and self.steps[secret].width >= self._least(node)
+        wire = (
+            secret if narrow else self._operand(secret, width)
+        )  # extended behind it, where comparisons do not wait
         addend = self._public(constant)
-        narrow = self.steps[wire].width
         if node.op == "sub" and constant == b:
             addend = f"{constant}.neg"
             self.public[addend] = U64(0) - self.public[constant]
         elif node.op == "sub":
             negated = replace(self.steps[wire], name=f"{node.name}.neg", op="neg", inputs=(wire,), attrs={})
             wire = self._add(negated)
-        self._step(node, "shift", [wire], narrow, addend=addend)
+        self._step(node, "shift", [wire], self.steps[wire].width, addend=addend)
 
     def _product(self, node: Node, width: int) -> None:
         a, b = node.inputs[:2]
@@ -296,14 +299,14 @@ class _Compiler:
     # --- comparisons and functions ---
 
     def _bits(self, node: Node) -> str:
-        """The comparisons of a select, under their mask; made once."""
-        if node.name in self.bit_of:
-            return self.bit_of[node.name]
+        """The comparisons of a select, under their mask; made once for all that compare alike."""
         operand = self.nodes[node.inputs[0]]
         bits, width = self.bits[operand.name], self._least(operand)
         reach = 1 << (width - 2)
         found = (ceil(b * 2.0**bits) for b in numbers(node.attrs, "breaks"))
         thresholds = tuple(max(-reach, min(reach, t)) for t in found)
+        if (operand.name, thresholds) in self.bit_of:
+            return self.bit_of[operand.name, thresholds]
         shape = (len(thresholds), *operand.type.shape)
         wire = self._wire(operand.name, width)
         first = Step(
@@ -318,8 +321,8 @@ class _Compiler:
                 replace(first, name=f"{node.name}.merge", op="merge", inputs=(last,), attrs=attrs)
             )
         bit = replace(first, name=f"{node.name}.bit", op="bit", inputs=(last,), attrs={})
-        self.bit_of[node.name] = self._add(bit)
-        return self.bit_of[node.name]
+        self.bit_of[operand.name, thresholds] = self._add(bit)
+        return self.bit_of[operand.name, thresholds]
 
     def _compare(self, node: Node) -> None:
         """The table's rows; nothing reads this step if all readers are gates, and it is then dropped."""

@@ -1,10 +1,16 @@
 // Integer products and packed bits for protocols on shares.
+#include <bit>
+#include <cstdlib>
+
 #include "bindings/common.hpp"
 #include "mpc/bits.hpp"
 #include "mpc/gemm.hpp"
+#include "mpc/waves.hpp"
 
 namespace cipherformer::bindings {
 namespace {
+
+using i64 = std::int64_t;
 
 using Matrix = nb::ndarray<const u64, nb::ndim<2>, nb::device::cpu>;
 
@@ -33,6 +39,44 @@ nb::ndarray<nb::numpy, u64> multiply(const Matrix& a, const Matrix& b, const std
         mpc::multiply_add(out.get(), left, right, m, n, k, path);
     }
     return owned(std::move(out), {m, n});
+}
+
+mpc::WaveTable checked(const Array<i64, 1>& table) {
+    const std::size_t size = table.size();
+    if (size < 8 || (size & (size - 1))) throw std::invalid_argument("a table of waves has a power of two entries");
+    return {table.data(), static_cast<unsigned>(std::countr_zero(size))};
+}
+
+nb::ndarray<nb::numpy, u64> weighted(const Array<u64, 1>& x, const Array<u64, 2>& secrets, const Array<i64, 1>& table,
+                                     const std::string& kernels_name) {
+    const Path path = kernels(path_from_name(kernels_name)).path;
+    const std::size_t n = x.size();
+    if (secrets.shape(1) != n || secrets.shape(0) % 2)
+        throw std::invalid_argument("two rows of secrets for each wave, as long as the values");
+    const mpc::WaveTable waves = checked(table);
+    auto out = std::make_unique_for_overwrite<u64[]>(n);
+    {
+        const nb::gil_scoped_release released;
+        mpc::weighted_waves(out.get(), x.data(), secrets.data(), n, secrets.shape(0) / 2, waves, path);
+    }
+    return owned(std::move(out), {n});
+}
+
+nb::ndarray<nb::numpy, u64> wave_secrets(const Array<u64, 1>& mask, const Array<i64, 2>& pairs,
+                                         const Array<i64, 1>& table, const std::string& kernels_name) {
+    const Path path = kernels(path_from_name(kernels_name)).path;
+    const std::size_t n = mask.size(), count = pairs.shape(0);
+    if (pairs.shape(1) != 2) throw std::invalid_argument("a pair of coefficients for each wave");
+    for (std::size_t k = 0; k < count; ++k)
+        if (std::abs(pairs(k, 0)) >= (i64{1} << 30) || std::abs(pairs(k, 1)) >= (i64{1} << 30))
+            throw std::invalid_argument("a coefficient of 30 bits or more");
+    const mpc::WaveTable waves = checked(table);
+    auto out = std::make_unique_for_overwrite<u64[]>(2 * count * n);
+    {
+        const nb::gil_scoped_release released;
+        mpc::wave_secrets(out.get(), mask.data(), n, pairs.data(), count, waves, path);
+    }
+    return owned(std::move(out), {2 * count, n});
 }
 
 void check_width(unsigned width) {
@@ -66,6 +110,10 @@ nb::ndarray<nb::numpy, u64> unpack(nb::handle data, std::size_t count, unsigned 
 
 void bind_mpc(nb::module_& module) {
     module.def("ring_matmul", &multiply, "a"_a.noconvert(), "b"_a.noconvert(), "kernels"_a = "auto");
+    module.def("weighted_waves", &weighted, "values"_a.noconvert(), "secrets"_a.noconvert(), "table"_a.noconvert(),
+               "kernels"_a = "auto");
+    module.def("wave_secrets", &wave_secrets, "mask"_a.noconvert(), "pairs"_a.noconvert(), "table"_a.noconvert(),
+               "kernels"_a = "auto");
     module.def("pack_bits", &pack, "values"_a.noconvert(), "width"_a);
     module.def("unpack_bits", &unpack, "data"_a, "count"_a, "width"_a);
 }

@@ -37,6 +37,19 @@ def ring_matmul(a: NDArray[np.uint64], b: NDArray[np.uint64], kernels: str = "au
     Every path gives the same bits.
     """
 
+def weighted_waves(
+    values: NDArray[np.uint64],
+    secrets: NDArray[np.uint64],
+    table: NDArray[np.int64],
+    kernels: str = "auto",
+) -> NDArray[np.uint64]:
+    """Sums of `secrets` [2K, n] times cosines and sines of k values, from a table of a period's cosines."""
+
+def wave_secrets(
+    mask: NDArray[np.uint64], pairs: NDArray[np.int64], table: NDArray[np.int64], kernels: str = "auto"
+) -> NDArray[np.uint64]:
+    """[2K, n]: u cos(k mask) - v sin(k mask) and u sin(k mask) + v cos(k mask) for each pair (u, v)."""
+
 def pack_bits(values: NDArray[np.uint64], width: int) -> bytes:
     """The lowest `width` bits (1 to 64) of each value, without gaps, lowest bit first."""
 

@@ -16,6 +16,7 @@ from cipherformer.backends import exact, fixed
 from cipherformer.backends.mpc2.build import build
 from cipherformer.backends.mpc2.dealer import Seeds, insecure_tape
 from cipherformer.backends.mpc2.insecure_local import insecure_run
+from cipherformer.backends.mpc2.party import SETUP_ROUND
 from cipherformer.backends.mpc2.prg import fresh_seed
 from cipherformer.backends.mpc2.protocols import cost
 from cipherformer.graph import Graph
@@ -47,7 +48,8 @@ def agree(
         assert sum(server.sent.values()) == declared.server_bytes
         assert sum(client.sent.values()) == declared.client_bytes
         assert run.dealt_bytes == declared.dealt_bytes
-        setup = sum(len(link.received[0xFFFFFFFF]) for link in run.links if 0xFFFFFFFF in link.received)
+        turns = range(SETUP_ROUND, SETUP_ROUND - len(program.of("weight")), -1)
+        setup = sum(len(link.received.get(turn, b"")) for link in run.links for turn in turns)
         assert setup == declared.setup_bytes
 
 

@@ -189,18 +189,20 @@ class IntegerWaves:
         out = np.empty((2 * count, flat.size), dtype=np.int64)
         drop = TABLE_BITS + _COEFFICIENT_BITS - SECRET_BITS
         half = 1 << (drop - 1)
-        sines = self.waves.sines or (0.0,) * count
-        pairs = [
-            [round(c * 2.0**_COEFFICIENT_BITS) for c in pair]
-            for pair in zip(self.waves.cosines, sines, strict=True)
-        ]
         for part in _blocks(flat.size):
             found = self._waves(flat[part])
-            for k, (u, v) in enumerate(pairs):
+            for k, (u, v) in enumerate(self.coefficients.tolist()):
                 cosine, sine = next(found), next(found)
                 out[2 * k, part] = (u * cosine - v * sine + half if v else u * cosine + half) >> drop
                 out[2 * k + 1, part] = (u * sine + v * cosine + half if v else u * sine + half) >> drop
         return out.reshape(2 * count, *mask.shape)
+
+    @property
+    def coefficients(self) -> Integers:
+        """[K, 2]: those of cosines and sines, 16 fraction bits."""
+        sines = self.waves.sines or (0.0,) * len(self.waves.cosines)
+        pairs = np.stack([self.waves.cosines, sines], axis=1)
+        return np.rint(pairs * 2.0**_COEFFICIENT_BITS).astype(np.int64)
 
     @property
     def constant(self) -> int:

@@ -25,6 +25,9 @@ class Keep(Protocol):
         state.kept[step.attrs["slot"]] = x
         return x
 
+    def share(self, step: Step, state: PartyState) -> Ring:
+        return state.inputs(step)[0].share
+
 
 class Carry(Protocol):
     """Takes a wire out of its slot, where it stays."""
@@ -40,6 +43,9 @@ class Carry(Protocol):
         if found is None or found.public.shape != step.shape:
             raise _missing(step)
         return found
+
+    def share(self, step: Step, state: PartyState) -> Ring:
+        return self.finish(step, state, []).share
 
 
 def _missing(step: Step) -> ProtocolError:

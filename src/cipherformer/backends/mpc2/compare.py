@@ -286,6 +286,3 @@ class Lookup(Protocol):
         if state.is_server:
             found = found + table[:, 0].reshape(-1, *([1] * (found.ndim - 1)))
         return [found.reshape(step.shape) + state.fresh(step)]
-
-    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        return Held(opened[0], state.fresh(step))

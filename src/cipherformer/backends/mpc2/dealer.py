@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import Program, Step
@@ -24,10 +24,17 @@ _NEEDS_MASK = ("trunc", "fourier")
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """What the dealer hands out: the server gets one, the client the other."""
+    """What the dealer hands out: the server gets one, the client the other.
+
+    Args:
+        server: for one session.
+        client: likewise.
+        epoch: of the weights' masks, the server's own, for as long as the weights stay; by default `server`.
+    """
 
     server: bytes
     client: bytes
+    epoch: bytes = b""
 
     @property
     def own(self) -> bytes:
@@ -37,24 +44,29 @@ class Seeds:
 
 def _state(program: Program, seeds: Seeds, version: bytes, kept: Kept) -> DealerState:
     server, client, own = (Stream(seed, version) for seed in (seeds.server, seeds.client, seeds.own))
-    return DealerState(program, program.by_name(), server, client, own, kept=kept)
+    epoch = Stream(seeds.epoch or seeds.server, MODEL)
+
+    def weight(step: Step) -> Masks:
+        return PROTOCOLS["weight"].deal(step, replace(state, server=epoch))[1]
+
+    state = DealerState(program, program.by_name(), server, client, own, weight, kept=kept)
+    return state
 
 
 def _walk(
     program: Program, seeds: Seeds, version: bytes, kept: Kept
 ) -> Iterator[tuple[Step, list[Ring], DealerState]]:
     """Each online step with what is dealt for it; masks of wires that nothing reads any more are dropped."""
-    model = _state(program, seeds, MODEL, {})
     state = _state(program, seeds, version, kept)
     last = {name: i for i, step in enumerate(program.steps) for name in step.inputs}
     for i, step in enumerate(program.steps):
-        protocol = PROTOCOLS[step.op]
-        arrays, state.known[step.name] = protocol.deal(step, model if step.op == "weight" else state)
-        if step.op != "weight":
-            yield step, arrays, state
+        if step.op == "weight":
+            continue
+        arrays, state.known[step.name] = PROTOCOLS[step.op].deal(step, state)
+        yield step, arrays, state
         for name in dict.fromkeys((*step.inputs, step.name)):
             if last.get(name, i) == i:
-                del state.known[name]
+                state.known.pop(name, None)
 
 
 def material(program: Program, seeds: Seeds, version: bytes, kept: Kept | None = None) -> Iterator[bytes]:

@@ -8,23 +8,32 @@ Source: Chaudhari, Patra and Suresh, ABY2.0 (USENIX Security 2021), section 3, w
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from cipherformer.backends.mpc2 import narrow
 from cipherformer.backends.mpc2.program import Program, Slot, Step
-from cipherformer.backends.mpc2.protocol import DealerState, Held, Masks, PartyState, Protocol, whole
-from cipherformer.backends.mpc2.ring import Ring, lowest, product
+from cipherformer.backends.mpc2.protocol import DealerState, Masks, PartyState, Protocol, whole
+from cipherformer.backends.mpc2.ring import U64, Ring, lowest, product
+
+T = TypeVar("T")
 
 
 def _times(step: Step, a: Ring, b: Ring) -> Ring:
     return product(step.attrs["product"], step.attrs, a, b)
 
 
-class Product(Protocol):
-    """Two secret factors."""
+class _Opened(Protocol):
+    """The result is opened; the dealer deals one number for each of its elements."""
 
     def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
         return whole(step)
 
     def dealt(self, step: Step, program: Program) -> tuple[Slot, ...]:
         return whole(step)
+
+
+class Product(_Opened):
+    """Two secret factors."""
 
     def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
         a, b = state.inputs(step)
@@ -37,36 +46,40 @@ class Product(Protocol):
         right = b.public - b.share if state.is_server else -b.share
         return [dealt + _times(step, a.public, right) - _times(step, a.share, b.public)]
 
-    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        return Held(opened[0], state.fresh(step))
 
-
-class Weighted(Protocol):
+class Weighted(_Opened):
     """A secret factor and one of the server's."""
 
-    def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
-        return whole(step)
-
-    def dealt(self, step: Step, program: Program) -> tuple[Slot, ...]:
-        return whole(step)
-
     def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
-        a, b = state.inputs(step)
+        x, weight = _apart(step, state.inputs(step))
         fresh = state.fresh(step)
-        x, weight = (b, a) if step.attrs["left"] else (a, b)
         return [_ordered(step, x.one, weight.whole) + fresh.whole], fresh
 
-    def send(self, step: Step, state: PartyState) -> list[Ring]:
-        a, b = state.inputs(step)
-        x, weight = (b, a) if step.attrs["left"] else (a, b)
-        name = step.inputs[0] if step.attrs["left"] else step.inputs[1]
-        (dealt,) = state.dealt[step.name]
-        if state.is_server:
-            return [dealt + _ordered(step, x.public - x.share, state.secrets[name])]
-        return [dealt - _ordered(step, x.share, weight.public)]
+    def ahead(self, step: Step, state: PartyState) -> Ring:
+        """The client's product, which needs nothing of the run."""
+        x, weight = _apart(step, state.inputs(step))
+        return _ordered(step, x.share, weight.public)
 
-    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        return Held(opened[0], state.fresh(step))
+    def send(self, step: Step, state: PartyState) -> list[Ring]:
+        (dealt,) = state.dealt[step.name]
+        if not state.is_server:
+            return [dealt - state.ahead.pop(step.name)]
+        name, weight = _apart(step, list(step.inputs))
+        x = state.wire(name)
+        return [dealt + self._online(step, x.public - x.share, state.secrets[weight])]
+
+    def _online(self, step: Step, x: Ring, weight: Ring | narrow.Narrow) -> Ring:
+        if step.attrs["product"] == "linear" and weight.dtype != U64:
+            found = narrow.linear(x, step.width, weight)  # type: ignore[arg-type]
+            if found is not None:
+                return found
+        return _ordered(step, x, narrow.widened(weight))
+
+
+def _apart(step: Step, operands: list[T]) -> tuple[T, T]:
+    """The secret factor and the weight."""
+    a, b = operands
+    return (b, a) if step.attrs["left"] else (a, b)
 
 
 def _ordered(step: Step, x: Ring, weight: Ring) -> Ring:
@@ -95,9 +108,6 @@ class Gate(Protocol):
         gated = seen * own + (1 - 2 * seen) * (x.public * m - m_r)
         low, high = step.attrs["low"], step.attrs["high"]
         return [_by(low, own) + _by(high - low, gated) + state.fresh(step)]
-
-    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        return Held(opened[0], state.fresh(step))
 
 
 def _by(factor: int, value: Ring) -> Ring:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cipherformer.backends.mpc2.narrow import widened
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Slot, Step
 from cipherformer.backends.mpc2.protocol import DealerState, Held, Masks, PartyState, Protocol, spread, whole
 from cipherformer.backends.mpc2.ring import U64, Ring, linear_map, lowest, product
@@ -31,9 +32,11 @@ class Local(Protocol):
         return [], Masks(self._function(step, state.program, whole), self._function(step, state.program, one))
 
     def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        held = state.inputs(step)
-        public, share = [h.public for h in held], [h.share for h in held]
-        return Held(self._function(step, state.program, public), self._function(step, state.program, share))
+        public = [h.public for h in state.inputs(step)]
+        return Held(self._function(step, state.program, public), self.share(step, state))
+
+    def share(self, step: Step, state: PartyState) -> Ring:
+        return self._function(step, state.program, [h.share for h in state.inputs(step)])
 
 
 def mapped(step: Step, program: Program, operands: list[Ring]) -> Ring:
@@ -57,7 +60,10 @@ class Shift(Protocol):
 
     def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
         (x,) = state.inputs(step)
-        return Held(x.public + state.program.public[step.attrs["addend"]], spread(x.share, step.shape))
+        return Held(x.public + state.program.public[step.attrs["addend"]], self.share(step, state))
+
+    def share(self, step: Step, state: PartyState) -> Ring:
+        return spread(state.inputs(step)[0].share, step.shape)
 
 
 class Truncate(Protocol):
@@ -74,7 +80,10 @@ class Truncate(Protocol):
     def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
         (x,) = state.inputs(step)
         bits = step.attrs["bits"]
-        return Held(np.right_shift(lowest(x.public, step.width + bits), U64(bits)), state.dealt[step.name][0])
+        return Held(np.right_shift(lowest(x.public, step.width + bits), U64(bits)), self.share(step, state))
+
+    def share(self, step: Step, state: PartyState) -> Ring:
+        return state.dealt[step.name][0]
 
 
 class Extend(Protocol):
@@ -107,9 +116,6 @@ class Extend(Protocol):
         out = change + np.left_shift(no_top * top, U64(narrow))
         return [out + shifted - offset if state.is_server else out]
 
-    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        return Held(opened[0], state.fresh(step))
-
 
 class Input(Protocol):
     """The client's value: the client alone knows the mask."""
@@ -124,11 +130,10 @@ class Input(Protocol):
         return [], Masks(one, one)
 
     def send(self, step: Step, state: PartyState) -> list[Ring]:
-        return [] if state.is_server else [state.secrets[step.name] + state.fresh(step)]
+        return [] if state.is_server else [widened(state.secrets[step.name]) + state.fresh(step)]
 
-    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        share = np.zeros(step.shape, U64) if state.is_server else state.fresh(step)
-        return Held(opened[0], share)
+    def share(self, step: Step, state: PartyState) -> Ring:
+        return np.zeros(step.shape, U64) if state.is_server else state.fresh(step)
 
 
 class Weight(Protocol):
@@ -144,12 +149,11 @@ class Weight(Protocol):
         return [], Masks(mask, np.zeros(step.shape, U64))
 
     def send(self, step: Step, state: PartyState) -> list[Ring]:
-        return [state.secrets[step.name] + self._mask(step, state)] if state.is_server else []
+        return [widened(state.secrets[step.name]) + self.share(step, state)] if state.is_server else []
 
-    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        return Held(opened[0], self._mask(step, state) if state.is_server else np.zeros(step.shape, U64))
-
-    def _mask(self, step: Step, state: PartyState) -> Ring:
+    def share(self, step: Step, state: PartyState) -> Ring:
+        if not state.is_server:
+            return np.zeros(step.shape, U64)
         return state.stream.draw(step.number, 0, step.shape, step.width)
 
 

@@ -12,14 +12,20 @@ from typing import Protocol as Interface
 import numpy as np
 
 from cipherformer.backends.mpc2.dealer import MODEL
+from cipherformer.backends.mpc2.linear import Weighted
+from cipherformer.backends.mpc2.narrow import Narrow
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Step
 from cipherformer.backends.mpc2.protocol import Held, PartyState
-from cipherformer.backends.mpc2.protocols import PROTOCOLS, opens, sent_bytes
+from cipherformer.backends.mpc2.protocols import PROTOCOLS, dealt_bytes, opens, sent_bytes
 from cipherformer.backends.mpc2.ring import Ring, lowest, packed, signed, unpacked
+from cipherformer.backends.mpc2.store import Store
 from cipherformer.errors import CompileError
 
 SETUP_ROUND = 0xFFFFFFFF
+"""Turn of the first weight's frame; the next ones count down."""
+
+_NOTHING = np.zeros(0, np.uint64)
 
 
 class Link(Interface):
@@ -34,6 +40,31 @@ class Link(Interface):
 
 Supply = Callable[[Step, int], bytes | bytearray]
 """The server's material: what the dealer sent for a step, of exactly so many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One query's randomness, used up by a run.
+
+    Args:
+        state: of the run.
+        store: the server's material.
+    """
+
+    state: PartyState
+    store: Store
+
+    def material(self, step: Step) -> list[Ring]:
+        """What was dealt for a step: read at the server, drawn at the client."""
+        state = self.state
+        slots = PROTOCOLS[step.op].dealt(step, state.program)
+        if not state.is_server:
+            return [state.stream.draw(step.number, i, slot.shape, slot.width) for i, slot in enumerate(slots)]
+        data, start, out = memoryview(self.store.take(step.name)), 0, []
+        for slot in slots:
+            out.append(unpacked(data[start : start + slot.bytes], slot.shape, slot.width))
+            start += slot.bytes
+        return out
 
 
 @dataclass(slots=True)
@@ -61,83 +92,133 @@ class Party:
         me: `SERVER` or `CLIENT`.
         seed: from the dealer.
         weights: the server's integers; empty at the client.
+        epoch: seed of the weights' masks, at the server; by default that of the dealer.
+        opened: the client's store of the weights' masked values, perhaps from an earlier session.
     """
 
-    def __init__(self, program: Program, me: int, seed: bytes, weights: Mapping[str, Ring]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        me: int,
+        seed: bytes,
+        weights: Mapping[str, Ring | Narrow],
+        *,
+        epoch: bytes = b"",
+        opened: Store | None = None,
+    ) -> None:
         self.program, self.me, self._seed = program, me, seed
-        self._weights = dict(weights)
         self._steps = program.by_name()
-        self._model: dict[str, Held] = {}
+        self._weights, self._epoch = weights, epoch
+        self._opened = opened or Store()
+        stream = Stream(epoch or seed, MODEL)
+        self._model = PartyState(program, self._steps, me, stream, self._weight, secrets=weights)
         self._kept: dict[int, Held] = {}
 
-    def set_up(self, link: Link) -> None:
-        """Opens the weights' masked values, once for each model and pair of seeds."""
+    def set_up(self, link: Link, *, known: bool = False) -> None:
+        """Opens the weights' masked values, one in each frame.
+
+        Args:
+            link: to the other party.
+            known: the client has them from an earlier session of this epoch, and nothing is sent.
+        """
         for step in self.program.steps:
             PROTOCOLS[step.op].warm(step)
-        state = self._state(MODEL, {})
-        self._round(state, SETUP_ROUND, list(self.program.of("weight")), link, Usage())
-        self._model = dict(state.known)
+        for i, step in enumerate(self.program.of("weight") if not known else ()):
+            (slot,) = PROTOCOLS["weight"].opened(step, self.program)
+            if self.me == SERVER:
+                (value,) = PROTOCOLS["weight"].send(step, self._model)
+                link.exchange(SETUP_ROUND - i, packed(value, slot.width), 0)
+            else:
+                self._opened.put(step.name, link.exchange(SETUP_ROUND - i, b"", slot.bytes))
+
+    def _weight(self, step: Step) -> Held:
+        """What is known of a weight; nothing of it is kept in memory."""
+        protocol = PROTOCOLS["weight"]
+        if self.me == SERVER:
+            return protocol.finish(step, self._model, protocol.send(step, self._model))
+        data = memoryview(self._opened.get(step.name))
+        return protocol.finish(step, self._model, [unpacked(data, step.shape, step.width)])
 
     def next(self, program: Program) -> Party:
         """The same party for another program of a chain: weights are open already, kept wires are there."""
-        other = Party(program, self.me, self._seed, self._weights)
-        other._model, other._kept = self._model, self._kept
+        other = Party(program, self.me, self._seed, self._weights, epoch=self._epoch, opened=self._opened)
+        other._kept = self._kept
         for step in program.steps:
             PROTOCOLS[step.op].warm(step)
         return other
 
-    def prepare(self, version: bytes, inputs: Mapping[str, Ring], supply: Supply) -> PartyState:
-        """Collects the material of one query.
+    def prepare(
+        self,
+        version: bytes,
+        inputs: Mapping[str, Ring],
+        supply: Supply,
+        store: Store | None = None,
+    ) -> Prepared:
+        """Collects the material of one query, and does what needs no input.
 
         Args:
             version: of the query, as the dealer has it.
             inputs: the client's integers; empty at the server.
             supply: brings the server's material; not called at the client.
+            store: that the server keeps it in until the run; by default memory.
         """
-        state = self._state(version, inputs)
+        secrets = self._model.secrets if self.me == SERVER else inputs
+        stream = Stream(self._seed, version)
+        state = PartyState(
+            self.program, self._steps, self.me, stream, self._weight, secrets=secrets, kept=self._kept
+        )
+        prepared = Prepared(state, store or Store())
+        if self.me == CLIENT:
+            self._work_ahead(prepared)
+            return prepared
         for step in self.program.steps:
-            if step.op == "weight":
-                continue
-            slots = PROTOCOLS[step.op].dealt(step, self.program)
-            if self.me == CLIENT:
-                state.dealt[step.name] = [
-                    state.stream.draw(step.number, i, slot.shape, slot.width) for i, slot in enumerate(slots)
-                ]
-                continue
-            data = memoryview(supply(step, sum(slot.bytes for slot in slots)))
-            arrays, start = [], 0
-            for slot in slots:
-                arrays.append(unpacked(data[start : start + slot.bytes], slot.shape, slot.width))
-                start += slot.bytes
-            state.dealt[step.name] = arrays
-        return state
+            if step.op != "weight":
+                prepared.store.put(step.name, supply(step, dealt_bytes(step, self.program)))
+        return prepared
 
-    def run(self, state: PartyState, link: Link) -> tuple[dict[str, Ring], Usage]:
+    def _work_ahead(self, prepared: Prepared) -> None:
+        """The client's products with weights, from its shares of masks: it can draw them all."""
+        state = prepared.state
+        online = [step for step in self.program.steps if step.op != "weight"]
+        wanted: set[str] = set()
+        for step in reversed(online):
+            if step.op == "weighted" or (step.name in wanted and not opens(step)):
+                wanted.update(step.inputs)
+        last = {name: step.name for step in online for name in step.inputs if name in wanted}
+        for step in online:
+            protocol = PROTOCOLS[step.op]
+            if isinstance(protocol, Weighted):
+                state.ahead[step.name] = protocol.ahead(step, state)
+            if step.name in wanted:
+                state.dealt[step.name] = prepared.material(step) if step.op == "trunc" else []
+                state.known[step.name] = Held(_NOTHING, protocol.share(step, state))
+            for name in [name for name in step.inputs if last.get(name) == step.name]:
+                state.known.pop(name, None)
+        state.known.clear()
+        state.dealt.clear()
+
+    def run(self, prepared: Prepared, link: Link) -> tuple[dict[str, Ring], Usage]:
         """Answers one query with prepared material, which is used up.
 
         Returns:
             At the client the integers of the outputs, modulo 2^width; at the server masked ones.
         """
-        usage = Usage()
-        state.known.update(self._model)
+        usage, state = Usage(), prepared.state
         last = {name: step.name for step in self.program.steps for name in step.inputs}
         for turn, steps in self.program.rounds():
-            self._round(state, turn, steps, link, usage)
+            self._round(prepared, turn, steps, link, usage)
             done = {step.name for step in steps}
             for name in [n for n in state.known if last.get(n) in done and n not in self.program.outputs]:
                 del state.known[name]
         return {name: state.known[name].public for name in self.program.outputs}, usage
 
-    def _state(self, version: bytes, inputs: Mapping[str, Ring]) -> PartyState:
-        stream = Stream(self._seed, version)
-        secrets = {**self._weights, **inputs}
-        return PartyState(self.program, self._steps, self.me, stream, secrets=secrets, kept=self._kept)
-
-    def _round(self, state: PartyState, turn: int, steps: list[Step], link: Link, usage: Usage) -> None:
+    def _round(self, prepared: Prepared, turn: int, steps: list[Step], link: Link, usage: Usage) -> None:
+        state = prepared.state
         payload, opening = [], []
         for step in steps:
             start = perf_counter()
             protocol = PROTOCOLS[step.op]
+            state.dealt[step.name] = prepared.material(step)
             if not opens(step):
                 state.known[step.name] = protocol.finish(step, state, [])
                 state.dealt.pop(step.name, None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from cipherformer.backends.mpc2.narrow import Narrow
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Slot, Step
 from cipherformer.backends.mpc2.ring import Ring, lowest
@@ -47,13 +48,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class DealerState:
-    """One walk of the dealer through a program."""
+    """One walk of the dealer through a program; `weight` makes a weight's masks whenever asked for."""
 
     program: Program
     steps: Mapping[str, Step]
     server: Stream
     client: Stream
     own: Stream
+    weight: Callable[[Step], Masks]
     known: dict[str, Masks] = field(default_factory=dict)
     kept: dict[int, Masks] = field(default_factory=dict)
 
@@ -69,20 +71,35 @@ class DealerState:
 
     def inputs(self, step: Step) -> list[Masks]:
         """Masks of the operands."""
-        return [self.known[name] for name in step.inputs]
+        return [self.known.get(name) or self.weight(self.steps[name]) for name in step.inputs]
 
 
 @dataclass(frozen=True, slots=True)
 class PartyState:
-    """One run of a party."""
+    """One run of a party.
+
+    Args:
+        program: that it runs.
+        steps: of it, by name.
+        me: `SERVER` or `CLIENT`.
+        stream: that its shares are drawn from.
+        weight: makes what it knows of a weight, whenever that is asked for.
+        known: wires and bits that something still reads.
+        dealt: material of the round's steps.
+        secrets: the server's weights, the client's inputs.
+        ahead: products of the client's shares of masks with the weights, made before the run.
+        kept: wires that outlive their query, by slot.
+    """
 
     program: Program
     steps: Mapping[str, Step]
     me: int
     stream: Stream
+    weight: Callable[[Step], Held]
     known: dict[str, Held] = field(default_factory=dict)
     dealt: dict[str, list[Ring]] = field(default_factory=dict)
-    secrets: dict[str, Ring] = field(default_factory=dict)
+    secrets: Mapping[str, Ring | Narrow] = field(default_factory=dict)
+    ahead: dict[str, Ring] = field(default_factory=dict)
     kept: dict[int, Held] = field(default_factory=dict)
 
     @property
@@ -96,7 +113,11 @@ class PartyState:
 
     def inputs(self, step: Step) -> list[Held]:
         """What is known of the operands."""
-        return [self.known[name] for name in step.inputs]
+        return [self.wire(name) for name in step.inputs]
+
+    def wire(self, name: str) -> Held:
+        """What is known of one."""
+        return self.known.get(name) or self.weight(self.steps[name])
 
 
 class Protocol(ABC):
@@ -125,9 +146,13 @@ class Protocol(ABC):
         """This party's part of `opened`."""
         return []
 
-    @abstractmethod
+    def share(self, step: Step, state: PartyState) -> Ring:
+        """This party's share of the result's mask, which it knows before the run."""
+        return state.fresh(step)
+
     def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
         """The result, from the sum (or exclusive or) of what was sent."""
+        return Held(opened[0], self.share(step, state))
 
 
 def whole(step: Step) -> tuple[Slot, ...]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from cipherformer import _native as native
 from cipherformer.approx.fourier import IntegerWaves, integer_cosines, integer_waves
 from cipherformer.backends.mpc2.program import Program, Slot, Step
-from cipherformer.backends.mpc2.protocol import DealerState, Held, Masks, PartyState, Protocol, whole
+from cipherformer.backends.mpc2.protocol import DealerState, Masks, PartyState, Protocol, whole
 from cipherformer.backends.mpc2.ring import U64, Ring
 
 
@@ -20,7 +21,7 @@ def _function(step: Step) -> IntegerWaves:
 
 
 class Fourier(Protocol):
-    """The value of `IntegerWaves.evaluate`."""
+    """The value of `IntegerWaves.evaluate`, by native loops."""
 
     def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
         return whole(step)
@@ -34,15 +35,17 @@ class Fourier(Protocol):
 
     def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
         (x,) = state.inputs(step)
-        secrets = _function(step).secrets(x.whole)
-        return [secrets.astype(U64)], state.fresh(step)
+        function = _function(step)
+        table = integer_cosines(function.log_size)
+        secrets = native.wave_secrets(np.ascontiguousarray(x.whole).reshape(-1), function.coefficients, table)
+        return [secrets.reshape(-1, *step.shape)], state.fresh(step)
 
     def send(self, step: Step, state: PartyState) -> list[Ring]:
         (x,) = state.inputs(step)
         (secrets,) = state.dealt[step.name]
         function = _function(step)
-        out = state.fresh(step) + function.weighted(x.public, secrets)
+        table = integer_cosines(function.log_size)
+        flat = np.ascontiguousarray(x.public).reshape(-1)
+        found = native.weighted_waves(flat, secrets.reshape(len(secrets), -1), table).reshape(step.shape)
+        out = state.fresh(step) + found
         return [out + U64(function.constant % (1 << 64)) if state.is_server else out]
-
-    def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:
-        return Held(np.asarray(opened[0]), state.fresh(step))

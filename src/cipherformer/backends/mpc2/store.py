@@ -1,0 +1,50 @@
+"""Packed arrays by name, in a file or in memory: material until its use, masked weights while they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import BinaryIO
+
+Places = Mapping[str, tuple[int, int]]
+
+
+class Store:
+    """Bytes by name.
+
+    Args:
+        file: open for reading and writing; none keeps everything in memory.
+        places: start and length of what the file holds already.
+    """
+
+    def __init__(self, file: BinaryIO | None = None, places: Places | None = None) -> None:
+        self._file = file
+        self._places = dict(places or {})
+        self._kept: dict[str, bytes | bytearray] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._kept or name in self._places
+
+    def put(self, name: str, data: bytes | bytearray) -> None:
+        """Adds an entry."""
+        if self._file is None:
+            self._kept[name] = data
+            return
+        start = self._file.seek(0, 2)
+        self._file.write(data)
+        self._places[name] = (start, len(data))
+
+    def get(self, name: str) -> bytes | bytearray:
+        """An entry; KeyError if there is none."""
+        if self._file is None:
+            return self._kept[name]
+        start, length = self._places[name]
+        self._file.seek(start)
+        return self._file.read(length)
+
+    def take(self, name: str) -> bytes | bytearray:
+        """An entry that is not read again."""
+        if self._file is None:
+            return self._kept.pop(name)
+        data = self.get(name)
+        del self._places[name]
+        return data

@@ -90,6 +90,8 @@ def encoder_metrics(layers: int, *, two_quad: bool) -> dict[str, float]:
         "offline_seconds": reports["server"]["offline_s"][0] * factor,
         "offline_bytes": reports["dealer"]["dealt_bytes"][0] * factor,
         "setup_bytes": reports["server"]["setup_bytes"] * factor,
+        "setup_seconds": reports["client"]["setup_s"],
+        "peak_bytes": max(report["peak_bytes"] for report in reports.values()),
         "largest_error": float(np.max(np.abs(run.outputs[0] - wanted))),
     }
 

@@ -47,7 +47,9 @@ def test_three_processes_answer_and_cost_what_is_declared(built: Built, tmp_path
         report = run.reports[role]
         assert report["rounds"] == [declared.rounds] * 3
         assert report["online_bytes"] == [payload + HEAD_BYTES * frames[role]] * 3
-    assert run.reports["server"]["setup_bytes"] == declared.setup_bytes + HEAD_BYTES
+    assert run.reports["server"]["setup_bytes"] == declared.setup_bytes + HEAD_BYTES * len(
+        built.compiled.program.of("weight")
+    )
     assert run.reports["dealer"]["dealt_bytes"] == [declared.dealt_bytes] * 3
     assert (tmp_path / "server" / "key.pem").stat().st_mode & 0o777 == 0o600
     assert not (tmp_path / "client" / "weights.npz").exists()

@@ -1,4 +1,4 @@
-"""Integer products and packed bits against numpy, on every path."""
+"""Integer products, packed bits and waves against numpy, on every path."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cipherformer import _native as native
+from cipherformer.approx.fourier import IntegerWaves, Waves, integer_cosines
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -54,3 +55,27 @@ def test_packed_bits_of_a_wrong_length_are_refused():
     for count, width in ((3, 8), (1, 8), (2, 9), (1 << 50, 8), (2, 0), (2, 65)):
         with pytest.raises(ValueError):
             native.unpack_bits(b"ab", count, width)
+
+
+@few
+@given(n=st.integers(1, 600), waves=st.integers(1, 9), log_size=st.integers(3, 14), seed=st.integers(0, 1000))
+def test_waves_are_those_of_numpy(n: int, waves: int, log_size: int, seed: int):
+    rng = np.random.default_rng(seed)
+    cosines, sines = (tuple(rng.uniform(-20, 20, size=waves)) for _ in range(2))
+    function = IntegerWaves(Waves(log_size - 2, 0.5, cosines, sines, 0.0), 2)
+    table, values, secrets = integer_cosines(log_size), words(seed, n), words(seed + 1, 2 * waves, n)
+    for path in native.cpu_kernels():
+        found = native.wave_secrets(values, function.coefficients, table, path)
+        assert np.array_equal(found, function.secrets(values).view(np.uint64))
+        found = native.weighted_waves(values, secrets, table, path)
+        assert np.array_equal(found, function.weighted(values, secrets))
+
+
+def test_waves_of_wrong_shapes_are_refused():
+    table, values, pairs = integer_cosines(4), words(1, 5), np.ones((2, 2), np.int64)
+    for secrets, bad_table in ((words(1, 4, 4), table), (words(1, 3, 5), table), (words(1, 4, 5), table[:9])):
+        with pytest.raises(ValueError):
+            native.weighted_waves(values, secrets, bad_table)
+    for bad_pairs, bad_table in ((pairs[:, :1].copy(), table), (pairs << 31, table), (pairs, table[:3])):
+        with pytest.raises(ValueError):
+            native.wave_secrets(values, bad_pairs, bad_table)

@@ -25,7 +25,7 @@ from cipherformer.targets.protocols import KINDS, NETWORKS, PROTOCOLS, ComputePr
 from cipherformer.targets.ring import RingTarget, Truncation
 
 PLACED = {
-    ("attention", "masked"): (39, 25202.0),
+    ("attention", "masked"): (39, 22613.25),
     ("attention", "additive"): (42, 39794.0),
     ("convolution", "masked"): (10, 9337.5),
     ("convolution", "additive"): (11, 13689.5),
@@ -286,9 +286,8 @@ def test_functions_as_sums_of_waves_are_placed_too(name: str):
         np.testing.assert_allclose(got, wanted, atol=2e-3)
 
 
-@pytest.mark.parametrize(("policy", "above"), [("every", 2.0), ("hoisted", 1.5), ("optimal", 1.5)])
-def test_the_masked_profile_is_an_upper_estimate_of_the_two_party_engine(policy: str, above: float):
-    """The engine extends a ring only where a reader needs it; the profile charges every extension."""
+@pytest.mark.parametrize("policy", ["every", "hoisted", "optimal"])
+def test_the_masked_profile_predicts_the_two_party_engine(policy: str):
     from cipherformer.backends.mpc2.build import build
     from cipherformer.backends.mpc2.protocols import cost as declared
 
@@ -299,4 +298,4 @@ def test_the_masked_profile_is_an_upper_estimate_of_the_two_party_engine(policy:
         (found.online_bytes, wanted.server_bytes),
         (found.offline_bytes, wanted.dealt_bytes),
     ]
-    assert all(0.9 * real < estimate < above * real for estimate, real in pairs)
+    assert all(0.9 * real < estimate < 1.2 * real for estimate, real in pairs)

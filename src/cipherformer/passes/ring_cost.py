@@ -9,8 +9,9 @@ import numpy as np
 
 from cipherformer.graph import Graph, Node
 from cipherformer.ops import OPS
-from cipherformer.ops.spec import numbers
+from cipherformer.ops.spec import integer, numbers
 from cipherformer.passes.placement import LOOKED_UP, MOVES, PRODUCTS, Placement, comparisons
+from cipherformer.passes.widths import WORD, least_width, needed_widths, without_ring_changes
 from cipherformer.targets.protocols import ComputePrices, Network, Price, Protocol
 from cipherformer.targets.ring import Truncation
 
@@ -69,14 +70,18 @@ def terms(node: Node) -> int:
 def cost(placement: Placement, protocol: Protocol) -> Cost:
     """The predicted cost of a placement in a protocol."""
     book = _Book(placement, protocol)
-    for node in placement.graph.nodes:
+    for node in book.graph.nodes:
         book.add(node)
     return book.close()
 
 
 @dataclass(slots=True)
 class _Book:
-    """Sums along one walk. `depth`: rounds until a value stands; `shared`: it is shares, not a wire."""
+    """Sums along one walk. `depth`: rounds until a value stands; `shared`: it is shares, not a wire.
+
+    On wires in 64 bits, widths are those that readers need, as in `passes.widths`; a value is extended once,
+    for the first reader that needs it wider than it is.
+    """
 
     placement: Placement
     protocol: Protocol
@@ -89,9 +94,18 @@ class _Book:
     public: frozenset[str] = frozenset()
     opened: frozenset[str] = frozenset()
     nodes: Mapping[str, Node] = field(default_factory=dict)
+    compared: set[tuple[str, tuple[float, ...]]] = field(default_factory=set)
+    graph: Graph = field(init=False)
+    widths: dict[str, int] = field(default_factory=dict)
+    needed: Mapping[str, int] = field(default_factory=dict)
+    extended: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        graph = self.placement.graph
+        self.graph = graph = self.placement.graph
+        self.widths = dict(self.placement.widths)
+        if self.protocol.wires and self.placement.target.width == WORD:
+            self.graph = graph = without_ring_changes(graph)
+            self.needed = needed_widths(graph, self.placement.frac_bits)
         self.nodes = graph.by_name()
         self.public = public_numbers(graph)
         if self.protocol.wires:
@@ -114,13 +128,38 @@ class _Book:
         if not node.type.secret:
             return
         secret = [n for n in node.inputs if n in self.depth]
-        rounds = self._operate(node, secret)
-        self.depth[node.name] = max((self.depth[n] for n in secret), default=0) + rounds
+        start = max((self._as_wide(n, node) for n in secret), default=0)
+        self.depth[node.name] = start + self._operate(node, secret)
         self.shared[node.name] = self._is_shared(node, secret)
         if self.shared[node.name] and node.name in self.opened:
-            width = self.placement.widths[node.name]
+            width = self.widths[node.name]
             self.depth[node.name] += self._charge(self.protocol.price("open"), node.type.size, width)
             self.shared[node.name] = False
+
+    def _as_wide(self, name: str, reader: Node) -> int:
+        """Rounds until an operand stands in the width that its reader needs; sets that of the result."""
+        if not self.needed:
+            return self.depth[name]
+        wanted = {"select": least_width(self.nodes[name], self.placement.frac_bits), "trunc": 0}.get(
+            reader.op, 0 if reader.op == "fourier" else self.needed[reader.name]
+        )
+        own, bits = self.widths[name], self.placement.frac_bits
+        if own < wanted and name not in self.extended:
+            wide = self.needed[name]
+            self.offline -= self.nodes[name].type.size * own  # what is dealt for a bit of the narrow ring
+            rounds = self._charge(self.protocol.price("extend"), self.nodes[name].type.size, wide)
+            self.extended[name] = self.depth[name] + rounds
+        width = max(own, wanted)
+        match reader.op:
+            case "trunc":
+                self.widths[reader.name] = own - integer(reader.attrs, "bits")
+            case "fourier":
+                self.widths[reader.name] = least_width(reader, bits)
+            case op if op in LOOKED_UP or interacts(reader, self.public):
+                self.widths[reader.name] = self.needed[reader.name]
+            case _:
+                self.widths[reader.name] = width
+        return self.extended[name] if own < wanted else self.depth[name]
 
     def _is_shared(self, node: Node, secret: list[str]) -> bool:
         if node.op in LOOKED_UP or (node.op in PRODUCTS and interacts(node, self.public)):
@@ -128,9 +167,10 @@ class _Book:
         return any(self.shared[n] for n in secret)
 
     def _operate(self, node: Node, secret: list[str]) -> int:
-        price, size, width = self.protocol.price, node.type.size, self.placement.widths[node.name]
+        price, size, width = self.protocol.price, node.type.size, self.widths[node.name]
         match node.op:
             case "input":
+                self.widths[node.name] = width = self.needed.get(node.name, width)
                 return self._charge(price("input"), size, width)
             case "trunc":
                 reduces = node.attrs["mode"] == Truncation.TRUNCATE_REDUCE.value
@@ -138,13 +178,19 @@ class _Book:
             case "extend":
                 return self._charge(price("extend"), size, width)
             case "select":
-                read = self.placement.widths[node.inputs[0]]
-                self._work(self.elements, read, COMPARE_WORK * comparisons(node))
-                return self._charge(price("compare"), comparisons(node), read)
+                read, count = self.widths[node.inputs[0]], comparisons(node)
+                thresholds = (node.inputs[0], numbers(node.attrs, "breaks"))
+                known = self.protocol.wires and thresholds in self.compared
+                self.compared.add(thresholds)
+                if known:  # the bits are there; what makes numbers of them is dealt by the threshold
+                    self.offline += count * width
+                    return price("compare").rounds
+                self._work(self.elements, read, COMPARE_WORK * count)
+                return self._charge(price("compare"), count, read)
             case "fourier":
                 count = terms(node) * size
                 self._work(self.elements, width, count)
-                rounds = self._charge(price("waves"), size, self.placement.widths[node.inputs[0]])
+                rounds = self._charge(price("waves"), size, self.widths[node.inputs[0]])
                 return max(rounds, self._charge(price("wave"), count, width))
             case op if op in PRODUCTS:
                 return self._product(node, secret)
@@ -153,7 +199,7 @@ class _Book:
                 return 0
 
     def _product(self, node: Node, secret: list[str]) -> int:
-        width = self.placement.widths[node.name]
+        width = self.widths[node.name]
         if not interacts(node, self.public):
             self._work(self.elements, width, node.type.size)
             return 0
@@ -171,9 +217,9 @@ class _Book:
 
     def close(self) -> Cost:
         """The outputs revealed, and the totals."""
-        graph, rounds = self.placement.graph, 0
+        graph, rounds = self.graph, 0
         for name in dict.fromkeys(o for o in graph.outputs if o in self.depth):
-            width = self.placement.widths[name]
+            width = self.widths[name]
             last = self._charge(self.protocol.price("output"), self.nodes[name].type.size, width)
             rounds = max(rounds, self.depth[name] + last)
         return Cost(rounds, self.online / 8.0, self.offline / 8.0, self.products, self.elements)

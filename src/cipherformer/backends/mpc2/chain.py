@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from cipherformer.backends.mpc2.compile import Compiled
+from cipherformer.backends.mpc2.narrow import Narrow
 from cipherformer.backends.mpc2.program import Program, Step
 from cipherformer.backends.mpc2.ring import Ring
 from cipherformer.backends.mpc2.verify import verify
@@ -27,7 +28,7 @@ class Chain:
     """
 
     programs: tuple[Program, ...]
-    weights: Mapping[str, Ring]
+    weights: Mapping[str, Ring | Narrow]
 
     def digest(self) -> bytes:
         """SHA-256 of all that both parties must agree on."""

@@ -27,8 +27,10 @@ from cipherformer.backends.mpc2.protocols import opens
 from cipherformer.backends.mpc2.ring import U64, WORD, Ring, encoded
 from cipherformer.errors import LimitError
 from cipherformer.graph import Graph, Node
-from cipherformer.ops.spec import Array, integer, numbers
+from cipherformer.ops.spec import integer, numbers
 from cipherformer.passes.placement import Placement, magnitude
+from cipherformer.passes.ring_cost import public_numbers
+from cipherformer.passes.widths import least_width, needed_widths, without_ring_changes
 
 _MOVES = ("reshape", "permute", "expand", "slice", "concat")
 _SUMS = ("add", "sub", "neg", "sum", "lift")
@@ -46,11 +48,6 @@ class Compiled:
 
     program: Program
     weights: Mapping[str, Ring]
-
-
-def is_public(value: Array) -> bool:
-    """Whether a constant is part of the architecture and not of the training."""
-    return value.size <= 1 or bool(np.all(value == value.flat[0])) or bool(np.isin(value, (0.0, 1.0)).all())
 
 
 def compile_program(placement: Placement, widths: Mapping[str, int] = MappingProxyType({})) -> Compiled:
@@ -73,19 +70,6 @@ def compile_program(placement: Placement, widths: Mapping[str, int] = MappingPro
     return _Compiler(placement, widths).run()
 
 
-def without_ring_changes(graph: Graph) -> Graph:
-    """The graph without `extend` and `narrow` nodes."""
-    names: dict[str, str] = {}
-    nodes = []
-    for node in graph.nodes:
-        if node.op in _RINGS:
-            names[node.name] = names.get(node.inputs[0], node.inputs[0])
-        else:
-            nodes.append(node.with_(inputs=tuple(names.get(name, name) for name in node.inputs)))
-    outputs = tuple(names.get(name, name) for name in graph.outputs)
-    return Graph(tuple(nodes), outputs, graph.constants, graph.name)
-
-
 class _Compiler:
     """One walk over the graph."""
 
@@ -93,12 +77,13 @@ class _Compiler:
         self.graph: Graph = without_ring_changes(placement.graph)
         self.bits = dict(placement.frac_bits)
         self.nodes = self.graph.by_name()
+        self.open = public_numbers(self.graph)
         self.steps: dict[str, Step] = {}
         self.ready: dict[str, int] = {}
         self.public: dict[str, Ring] = {}
         self.weights: dict[str, Ring] = {}
         self.asked = widths
-        self.needed = self._needed()
+        self.needed = needed_widths(self.graph, self.bits, widths)
         self.wider: dict[str, str] = {}
         self.bit_of: dict[tuple[str, tuple[int, ...]], str] = {}
 
@@ -124,32 +109,7 @@ class _Compiler:
 
     def _least(self, node: Node) -> int:
         """A sign and the bit that extensions need."""
-        if node.op == "constant":
-            return 1
-        least = self.bits[node.name] + max(magnitude(node), 1 - self.bits[node.name]) + 2
-        if least > WORD:
-            raise LimitError(
-                f"a value of {least} bits, headroom included",
-                where=node.origin or node.name,
-                fix="place with truncate-reduce, or with fewer fraction bits",
-            )
-        return least
-
-    def _needed(self) -> dict[str, int]:
-        out = {node.name: max(self._least(node), self.asked.get(node.name, 0)) for node in self.graph.nodes}
-        for node in reversed(self.graph.nodes):
-            wanted = 0
-            if node.op == "trunc":
-                wanted = out[node.name] + integer(node.attrs, "bits")
-                if wanted > WORD:  # extended behind it in any case: then from the narrowest ring
-                    wanted = self._least(node) + integer(node.attrs, "bits")
-            elif node.op in (*_SUMS, *_MOVES, *PRODUCTS):
-                wanted = out[node.name]
-            elif node.op == "fourier":
-                wanted = self._waves(node).log_size
-            for name in node.inputs:
-                out[name] = max(out[name], wanted)
-        return out
+        return least_width(node, self.bits)
 
     def _wire(self, name: str, width: int) -> str:
         """A wire with at least this width: the value's own, or an extension shared by all who need one."""
@@ -221,7 +181,7 @@ class _Compiler:
         return name
 
     def _is_public(self, name: str) -> bool:
-        return name in self.graph.constants and is_public(self.graph.constants[name])
+        return name in self.open
 
     def _linear(self, node: Node, width: int) -> None:
         if node.op in ("add", "sub") and any(map(self._is_public, node.inputs)):

@@ -23,7 +23,7 @@ from cipherformer.backends.mpc2.store import Store
 from cipherformer.errors import CompileError
 
 SETUP_ROUND = 0xFFFFFFFF
-"""Turn of the first weight's frame; the next ones count down."""
+"""Turn of weight number 0; the others count down."""
 
 _NOTHING = np.zeros(0, np.uint64)
 
@@ -123,13 +123,13 @@ class Party:
         """
         for step in self.program.steps:
             PROTOCOLS[step.op].warm(step)
-        for i, step in enumerate(self.program.of("weight") if not known else ()):
+        for step in self.program.of("weight") if not known else ():
             (slot,) = PROTOCOLS["weight"].opened(step, self.program)
             if self.me == SERVER:
                 (value,) = PROTOCOLS["weight"].send(step, self._model)
-                link.exchange(SETUP_ROUND - i, packed(value, slot.width), 0)
+                link.exchange(SETUP_ROUND - step.number, packed(value, slot.width), 0)
             else:
-                self._opened.put(step.name, link.exchange(SETUP_ROUND - i, b"", slot.bytes))
+                self._opened.put(step.name, link.exchange(SETUP_ROUND - step.number, b"", slot.bytes))
 
     def _weight(self, step: Step) -> Held:
         """What is known of a weight; nothing of it is kept in memory."""

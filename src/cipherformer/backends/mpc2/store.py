@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import IO
 
 Places = Mapping[str, tuple[int, int]]
 
@@ -16,7 +16,7 @@ class Store:
         places: start and length of what the file holds already.
     """
 
-    def __init__(self, file: BinaryIO | None = None, places: Places | None = None) -> None:
+    def __init__(self, file: IO[bytes] | None = None, places: Places | None = None) -> None:
         self._file = file
         self._places = dict(places or {})
         self._kept: dict[str, bytes | bytearray] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +21,7 @@ from cipherformer.backends.mpc2.ring import Ring, encoded
 from cipherformer.errors import DataError, ProtocolError
 from cipherformer.serve.two_party.config import Config
 from cipherformer.serve.two_party.connection import Connection, Kind
+from cipherformer.serve.two_party.epoch import Weights
 from cipherformer.serve.two_party.journal import Journal
 from cipherformer.serve.two_party.running import Report, answer, guarded, set_up
 from cipherformer.serve.two_party.session import TlsLink, agree, asked, introduce, query_version, reach
@@ -47,7 +49,11 @@ def run_client(config: Config, chain: Chain, on_answer: Callable[[str], None]) -
         agree(config, server, chain, NO_MODEL)
         dealer, seed = introduce(config, chain, server.session)
         connections.append(dealer)
-        asking = _Asking(server, set_up(chain, CLIENT, seed, server, report), _journal(config), report)
+        weights = Weights(config, chain, server)
+        files.callback(weights.close)
+        seats = set_up(chain, CLIENT, seed, server, report, opened=weights.store, known=weights.known)
+        weights.seal()
+        asking = _Asking(server, seats, _journal(config), report)
         if questions:
             found["tokens"] = questions.generate(asking.ask, on_answer)
         else:
@@ -58,10 +64,11 @@ def run_client(config: Config, chain: Chain, on_answer: Callable[[str], None]) -
         server.send(Kind.QUERY, asked(0, 0))
         server.receive(Kind.DONE, length=0)
 
-    try:
-        guarded(connections, work)
-    finally:
-        report.save(config.report)
+    with ExitStack() as files:
+        try:
+            guarded(connections, work)
+        finally:
+            report.save(config.report)
     np.savez(config.output, **found)  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ from cipherformer.serve.address import Address
 from cipherformer.serve.two_party.connection import Timing
 from cipherformer.serve.two_party.tls import Identity
 
+_PATHS = ("program", "key", "weights", "journal", "epoch", "input", "output", "table", "report")
 ROLES = ("server", "client", "dealer")
 
 
@@ -28,6 +29,7 @@ class Config:
         dealer: address that the dealer listens on.
         weights: folder with the weights; at the server only.
         journal: file of used randomness; at server and client.
+        epoch: folder in which masked weights outlive a session, without one they do not; at both parties.
         input: `.npz` with an array [n, ...] for each input; at the client only.
         output: `.npz` that the client writes.
         generate: tokens that the client asks for; `input` then has `tokens` [n, L]. 0: one answer an input.
@@ -45,6 +47,7 @@ class Config:
     dealer: str = ""
     weights: str = ""
     journal: str = ""
+    epoch: str = ""
     input: str = ""
     output: str = ""
     generate: int = 0
@@ -75,7 +78,7 @@ class Config:
         try:
             data = json.loads(path.read_text())
             base = path.parent
-            for name in ("program", "key", "weights", "journal", "input", "output", "table", "report"):
+            for name in _PATHS:
                 if data.get(name):
                     data[name] = str(base / data[name])
             data["peers"] = {role: str(base / file) for role, file in data["peers"].items()}

@@ -49,6 +49,7 @@ class Kind(IntEnum):
     PING = 7
     ABORT = 8
     DONE = 9
+    EPOCH = 10
 
 
 _LARGE = (Kind.MATERIAL, Kind.ROUND)

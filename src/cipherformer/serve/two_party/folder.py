@@ -13,6 +13,7 @@ import numpy as np
 
 from cipherformer.backends.mpc2.chain import Chain, verify_chain
 from cipherformer.backends.mpc2.compile import Compiled
+from cipherformer.backends.mpc2.narrow import Narrow, narrowed
 from cipherformer.backends.mpc2.program import Program
 from cipherformer.backends.mpc2.ring import Ring
 from cipherformer.errors import CipherformerError, FormatError
@@ -57,12 +58,13 @@ def load_chain(folder: Path) -> Chain:
         raise FormatError("this is no two-party program", where=str(path), why=str(error)) from error
 
 
-def load_weights(folder: Path) -> dict[str, Ring]:
-    """The server's integers."""
-    return load_arrays(folder / WEIGHTS)
+def load_weights(folder: Path) -> dict[str, Ring | Narrow]:
+    """The server's integers, in 32 bits where they fit."""
+    arrays = load_arrays(folder / WEIGHTS)
+    return {name: narrowed(arrays.pop(name)) for name in list(arrays)}
 
 
-def _save_arrays(path: Path, arrays: Mapping[str, Ring]) -> None:
+def _save_arrays(path: Path, arrays: Mapping[str, Ring | Narrow]) -> None:
     names = list(arrays)
     content: dict[str, Any] = {f"array_{i}": arrays[name] for i, name in enumerate(names)}
     np.savez(path, names=np.array(names, dtype=np.str_), **content)

@@ -10,18 +10,19 @@ from time import perf_counter
 
 from cipherformer.backends.mpc2.chain import Chain
 from cipherformer.backends.mpc2.dealer import Kept, Seeds, material
-from cipherformer.backends.mpc2.party import Party, Usage
-from cipherformer.backends.mpc2.prg import fresh_seed
+from cipherformer.backends.mpc2.party import Party, Prepared, Usage
+from cipherformer.backends.mpc2.prg import SEED_BYTES, fresh_seed
 from cipherformer.backends.mpc2.program import SERVER
-from cipherformer.backends.mpc2.protocol import PartyState
+from cipherformer.backends.mpc2.store import Store
 from cipherformer.errors import CipherformerError, ProtocolError
 from cipherformer.serve.address import listen
 from cipherformer.serve.two_party.client import run_client
 from cipherformer.serve.two_party.config import Config
 from cipherformer.serve.two_party.connection import Connection, Kind
+from cipherformer.serve.two_party.epoch import epoch_seed, offer
 from cipherformer.serve.two_party.folder import load_chain, load_weights
 from cipherformer.serve.two_party.journal import Journal
-from cipherformer.serve.two_party.running import Report, answer, guarded, set_up
+from cipherformer.serve.two_party.running import Report, answer, guarded, scratch, set_up
 from cipherformer.serve.two_party.session import (
     MATERIAL_BYTES,
     Material,
@@ -92,12 +93,13 @@ def _deal(
     on_ready: Callable[[str], None],
 ) -> None:
     server, client = pair["server"], pair["client"]
-    seeds = Seeds(fresh_seed(), fresh_seed())
     report = Report("dealer")
 
     def work() -> None:
-        server.send(Kind.SEED, seeds.server)
-        client.send(Kind.SEED, seeds.client)
+        fresh = fresh_seed(), fresh_seed()
+        server.send(Kind.SEED, fresh[0])
+        client.send(Kind.SEED, fresh[1])
+        seeds = Seeds(*fresh, bytes(server.receive(Kind.EPOCH, length=SEED_BYTES)))
         kept: Kept = {}
         while True:
             number, index = read_asked(server.receive(Kind.DEAL, length=8), chain)
@@ -167,7 +169,9 @@ def _server_session(
         agree(config, client, chain, model)
         dealer, seed = introduce(config, chain, client.session)
         connections.append(dealer)
-        seats = set_up(chain, SERVER, seed, client, report)
+        epoch = epoch_seed(config, chain, model)
+        known = offer(client, dealer, chain, model, epoch)
+        seats = set_up(chain, SERVER, seed, client, report, epoch=epoch, known=known)
         number = 0
         while True:
             wanted, index = read_asked(client.receive(Kind.QUERY, length=8), chain)
@@ -178,11 +182,12 @@ def _server_session(
             version = query_version(client.session, number)
             start = perf_counter()
             dealer.send(Kind.DEAL, asked(number, index))
-            state = party.prepare(version, {}, Material(dealer))
-            report.offline_s.append(perf_counter() - start)
-            journal.consume(version)
-            client.send(Kind.QUERY, asked(number, index))
-            answer(party, link, report, partial(_run_server, party, state, link))
+            with scratch(config) as file:
+                prepared = party.prepare(version, {}, Material(dealer), Store(file))
+                report.offline_s.append(perf_counter() - start)
+                journal.consume(version)
+                client.send(Kind.QUERY, asked(number, index))
+                answer(party, link, report, partial(_run_server, party, prepared, link))
         dealer.send(Kind.DEAL, asked(0, 0))
         client.send(Kind.DONE)
 
@@ -192,5 +197,5 @@ def _server_session(
         report.save(config.report)
 
 
-def _run_server(party: Party, state: PartyState, link: TlsLink) -> Usage:
-    return party.run(state, link)[1]
+def _run_server(party: Party, prepared: Prepared, link: TlsLink) -> Usage:
+    return party.run(prepared, link)[1]

@@ -6,11 +6,16 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from tempfile import TemporaryFile
 from time import perf_counter
+from typing import IO
 
 from cipherformer.backends.mpc2.chain import Chain
 from cipherformer.backends.mpc2.party import Party, Usage
+from cipherformer.backends.mpc2.store import Store
 from cipherformer.errors import CipherformerError
+from cipherformer.serve.two_party.config import Config
 from cipherformer.serve.two_party.connection import Connection, Kind
 from cipherformer.serve.two_party.session import TlsLink, layouts
 
@@ -31,6 +36,7 @@ class Report:
         dealt_bytes: material, by query.
         seconds: computing, by step, of the last query.
         sent: payload, by step, of the last query.
+        peak_bytes: most memory that the process had.
     """
 
     role: str
@@ -44,9 +50,11 @@ class Report:
     dealt_bytes: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
+    peak_bytes: int = 0
 
     def save(self, path: str) -> None:
         """Writes it as JSON."""
+        self.peak_bytes = getrusage(RUSAGE_SELF).ru_maxrss * 1024
         if path:
             Path(path).write_text(json.dumps(asdict(self)))
 
@@ -67,14 +75,27 @@ def guarded(connections: list[Connection], work: Callable[[], None]) -> None:
         connection.close()
 
 
+def scratch(config: Config) -> IO[bytes]:
+    """A file without a name beside the journal: for what is too large for memory and ends with its user."""
+    return TemporaryFile(dir=Path(config.journal).parent)
+
+
 def set_up(
-    chain: Chain, me: int, seed: bytes, connection: Connection, report: Report
+    chain: Chain,
+    me: int,
+    seed: bytes,
+    connection: Connection,
+    report: Report,
+    *,
+    epoch: bytes = b"",
+    opened: Store | None = None,
+    known: bool = False,
 ) -> list[tuple[Party, TlsLink]]:
     """Opens the weights' masked values, once for all programs: a party and its link for each."""
     start = perf_counter()
     links = [TlsLink(connection, layouts(program)) for program in chain.programs]
-    first = Party(chain.programs[0], me, seed, chain.weights)
-    first.set_up(links[0])
+    first = Party(chain.programs[0], me, seed, chain.weights, epoch=epoch, opened=opened)
+    first.set_up(links[0], known=known)
     parties = [first, *map(first.next, chain.programs[1:])]
     report.setup_s = perf_counter() - start
     report.setup_bytes = connection.sent_bytes.get(Kind.ROUND, 0)

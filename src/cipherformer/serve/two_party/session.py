@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cipherformer.backends.mpc2.chain import Chain
+from cipherformer.backends.mpc2.narrow import Narrow
 from cipherformer.backends.mpc2.party import SETUP_ROUND
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Step
 from cipherformer.backends.mpc2.protocols import PROTOCOLS, opens, sent_bytes
@@ -31,7 +32,7 @@ def largest_payload(chain: Chain) -> int:
     for i, program in enumerate(chain.programs):
         for step in program.steps:
             for sender in (SERVER, CLIENT):
-                key = (i, step.round, sender)
+                key = (i, -1 - step.number if step.op == "weight" else step.round, sender)
                 turns[key] = turns.get(key, 0) + sent_bytes(step, program, sender)
     return max(MATERIAL_BYTES, *turns.values())
 
@@ -42,7 +43,7 @@ def layouts(program: Program) -> dict[int, bytes]:
     for step in program.steps:
         if not opens(step):
             continue
-        turn = SETUP_ROUND if step.op == "weight" else step.round
+        turn = SETUP_ROUND - step.number if step.op == "weight" else step.round
         slots = [(slot.shape, slot.width) for slot in PROTOCOLS[step.op].opened(step, program)]
         parts.setdefault(turn, hashlib.sha256()).update(repr((step.name, step.op, slots)).encode())
     return {turn: state.digest()[:8] for turn, state in parts.items()}
@@ -115,7 +116,7 @@ def _secured(
     return Connection(secured, largest=largest_payload(chain), timing=config.timing, peer=role)
 
 
-def model_digest(weights: Mapping[str, Ring]) -> bytes:
+def model_digest(weights: Mapping[str, Ring | Narrow]) -> bytes:
     """SHA-256 of the weights."""
     state = hashlib.sha256()
     for name in sorted(weights):

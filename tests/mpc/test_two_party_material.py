@@ -73,11 +73,11 @@ def test_weights_are_opened_once_for_an_epoch(tmp_path: Path):
     """A second session opens nothing; a damaged file is opened anew; other weights have another seed."""
     data = samples((1, 4, 3))
     built = build(attention_graph(4, 8, 2), data)
-    shared = {role: tmp_path / f"{role}-epoch" for role in ("server", "client")}
+    shared = tmp_path / "epochs"
     found, setup = [], []
     for i in range(3):
         if i == 2:
-            (kept,) = shared["client"].iterdir()
+            (kept,) = (shared / "client").iterdir()
             kept.write_bytes(kept.read_bytes()[:-1] + b"?")
         work = tmp_path / str(i)
         run = local.run_locally(built.compiled, data[0], work, epochs=shared, limit_s=120.0)
@@ -87,6 +87,8 @@ def test_weights_are_opened_once_for_an_epoch(tmp_path: Path):
     assert np.max(np.abs(found[1] - found[0])) < 1e-3 and np.max(np.abs(found[2] - found[0])) < 1e-3
     config = Config.load(work / "server.json")
     chain = Chain((built.compiled.program,), {})
-    assert epoch_seed(config, chain, b"m") == epoch_seed(config, chain, b"m") != epoch_seed(config, chain, b"n")
-    (seed, *_) = shared["server"].iterdir()
+    assert (
+        epoch_seed(config, chain, b"m") == epoch_seed(config, chain, b"m") != epoch_seed(config, chain, b"n")
+    )
+    (seed, *_) = (shared / "server").iterdir()
     assert seed.stat().st_mode & 0o777 == 0o600

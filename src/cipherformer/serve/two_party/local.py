@@ -63,6 +63,7 @@ def prepare(
     *,
     silence_s: float,
     generation: Generation | None = None,
+    epochs: Path | None = None,
 ) -> dict[str, Path]:
     """Writes keys, program, weights, inputs and configurations.
 
@@ -72,6 +73,7 @@ def prepare(
         work: folder to fill; one that is new or empty.
         silence_s: after which a silent role counts as dead.
         generation: of tokens, for a chain.
+        epochs: folder for what outlives a session of each party; none keeps nothing.
 
     Returns:
         The configuration of each role.
@@ -84,6 +86,8 @@ def prepare(
     configs = {}
     for role in ROLES:
         own: dict[str, Any] = {} if role == "dealer" else {"journal": f"{role}/journal"}
+        if epochs and role != "dealer":
+            own["epoch"] = str((epochs / role).absolute())
         if role == "server":
             own["weights"] = "server"
         if role == "client":
@@ -192,6 +196,7 @@ def run_locally(
     limit_s: float = 3600.0,
     generation: Generation | None = None,
     network: Shape | None = None,
+    epochs: Path | None = None,
 ) -> LocalRun:
     """Asks a model in private, three processes on this machine.
 
@@ -203,11 +208,12 @@ def run_locally(
         limit_s: after which all are ended.
         generation: of tokens, for a chain; the only output is then `tokens` [n, count].
         network: between client and server; None is this machine's own.
+        epochs: folder in which the parties keep masked weights for other runs.
 
     Raises:
         ProtocolError: if a role fails.
     """
-    configs = prepare(model, inputs, work, silence_s=silence_s, generation=generation)
+    configs = prepare(model, inputs, work, silence_s=silence_s, generation=generation, epochs=epochs)
     on_token = generation.on_token if generation else lambda prompt, token: None
     with contextlib.ExitStack() as stack:
         if network:

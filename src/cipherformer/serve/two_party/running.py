@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from tempfile import TemporaryFile
 from time import perf_counter
 from typing import IO
@@ -54,9 +53,18 @@ class Report:
 
     def save(self, path: str) -> None:
         """Writes it as JSON."""
-        self.peak_bytes = getrusage(RUSAGE_SELF).ru_maxrss * 1024
+        self.peak_bytes = _peak_bytes()
         if path:
             Path(path).write_text(json.dumps(asdict(self)))
+
+
+def _peak_bytes() -> int:
+    """Most memory since this program started (what the system counts otherwise begins with its parent's)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def guarded(connections: list[Connection], work: Callable[[], None]) -> None:

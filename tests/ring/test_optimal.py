@@ -27,9 +27,9 @@ from cipherformer.targets.ring import RingTarget, Truncation
 PLACED = {
     ("attention", "masked"): (39, 22613.25),
     ("attention", "additive"): (42, 39794.0),
-    ("convolution", "masked"): (10, 9337.5),
+    ("convolution", "masked"): (10, 7624.25),
     ("convolution", "additive"): (11, 13689.5),
-    ("softmax", "masked"): (56, 5094.5),
+    ("softmax", "masked"): (56, 4611.0),
     ("softmax", "additive"): (61, 9094.5),
 }
 """Rounds and bytes sent: of `optimal` on masked wires, of `hoisted` on additive shares; 64 and 16 bits."""
@@ -258,8 +258,8 @@ def test_truncation_is_free_on_masked_wires_and_re_extension_is_not():
     reduced = place(graph, RingTarget(64, 20, truncation=Truncation.TRUNCATE_REDUCE), "every")
     kept = place(graph, RingTarget(64, 20, truncation=Truncation.PROBABILISTIC), "every")
     assert reduced.extensions == reduced.truncations == kept.truncations == 2
-    # input 64 bits; an opening and a re-extension of 64 bits for each of two products; the output
-    assert cost(reduced, masked).online_bytes == 10 * 8 * (1 + 2 * 2 + 1)
+    # input and product as wide as the truncation behind it needs; re-extension, product and output likewise
+    assert cost(reduced, masked).online_bytes == 10 / 8 * (49 + 49 + 55 + 55 + 35)
     # input; two products that open their operands, the same one twice each; two truncations; the output
     assert cost(kept, additive).online_bytes == 10 * 8 * (1 + 2 + 2 + 2 + 1)
 
@@ -274,8 +274,9 @@ def test_functions_as_sums_of_waves_are_placed_too(name: str):
     placed = {p: place(ring.graph, target, p, objective=objective, seconds=5.0) for p in POLICIES}
     assert any(node.op == "fourier" for node in placed["optimal"].graph.nodes)
     assert placed["optimal"].solved is not None
-    assert placed["optimal"].solved.taken == "optimal"
-    assert objective.of(placed["optimal"]) <= objective.of(placed["hoisted"])
+    # widths on wires follow the readers, which the program does not see: there a greedy placement may be cheaper
+    assert placed["optimal"].solved.taken == "optimal" or name == "masked"
+    assert all(objective.of(placed["optimal"]) <= objective.of(placed[p]) for p in GREEDY)
     assert_invariant(placed["optimal"])
     wanted = exact.run(ring.reference, data[0])[ring.reference.outputs[0]]
     for placement in placed.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -124,16 +123,16 @@ def _free_address() -> Address:
     return address
 
 
-_ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+_ALONE = ("env", "OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1")
 """Each role has one thread for its products: they share this machine."""
 
 
 def start(role: str, config: Path) -> subprocess.Popen[bytes]:
     """One role as a process; what it prints goes to ROLE.log beside its configuration."""
     command = "dealer" if role == "dealer" else "party"
-    words = [sys.executable, "-m", "cipherformer", command, "--config", str(config)]
+    words = [*_ALONE, sys.executable, "-m", "cipherformer", command, "--config", str(config)]
     with config.with_suffix(".log").open("wb") as log:
-        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **_ALONE})
+        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
 
 
 def finish(

@@ -20,7 +20,7 @@ from cipherformer.backends.mpc2.prg import fresh_seed
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program
 from cipherformer.backends.mpc2.ring import Ring, encoded
 
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 120.0
 
 
 @dataclass(slots=True)

@@ -1,9 +1,9 @@
 """What two-party inference costs, dealer, server and client as processes on this machine, one thread each.
 
 `python -m benchmarks.two_party [--case CASE ...] [--layers N] [--json FILE]`. The cases `bert-base-128` and
-`bert-base-128-2quad` run N encoder layers (768 wide, 12 heads, 3072 inner, 128 tokens, random weights and
-inputs) and multiply by 12 / N; records say so. `matmul` is the integer product of 128 x 768 by 768 x 3072, in
-the process of the benchmark.
+`bert-base-128-2quad` run whole, 12 encoder layers with random weights and inputs; the others, and these with
+`--layers N`, run N layers and multiply; records say so. `matmul` is the integer product of 128 x 768 by
+768 x 3072, in the process of the benchmark.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,7 +31,31 @@ from cipherformer.report.schema import BenchmarkRecord
 from cipherformer.serve.two_party.local import run_locally
 
 WIDTH, HEADS, INNER, TOKENS, LAYERS = 768, 12, 3072, 128, 12
-CASES = ("bert-base-128", "bert-base-128-2quad", "matmul")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An encoder: `measured` of its layers are run unless more are asked for."""
+
+    layers: int
+    width: int
+    heads: int
+    inner: int
+    tokens: int
+    two_quad: bool
+    measured: int
+
+
+BASE, LARGE = (LAYERS, WIDTH, HEADS, INNER), (24, 1024, 16, 4096)
+SHAPES = {
+    "bert-base-128": Shape(*BASE, 128, two_quad=False, measured=LAYERS),
+    "bert-base-128-2quad": Shape(*BASE, 128, two_quad=True, measured=LAYERS),
+    "bert-large-128-2quad": Shape(*LARGE, 128, two_quad=True, measured=2),
+    "bert-base-512": Shape(*BASE, 512, two_quad=False, measured=1),
+    "bert-base-512-2quad": Shape(*BASE, 512, two_quad=True, measured=1),
+    "bert-large-512-2quad": Shape(*LARGE, 512, two_quad=True, measured=1),
+}
+CASES = (*SHAPES, "matmul")
 REPEATS = 9
 UNITS = {"seconds": "s", "bytes": "B", "rounds": "1", "error": "1", "rate": "1/s"}
 
@@ -72,16 +96,17 @@ def encoder(
     return g.finish(x)
 
 
-def encoder_metrics(layers: int, *, two_quad: bool) -> dict[str, float]:
-    """The encoder's cost, extrapolated to `LAYERS` layers, from three processes."""
-    graph = encoder(layers, TOKENS, WIDTH, HEADS, INNER, two_quad=two_quad)
+def encoder_metrics(shape: Shape, layers: int) -> dict[str, float]:
+    """The encoder's cost from three processes, extrapolated to all its layers."""
+    sizes = (shape.tokens, shape.width, shape.heads, shape.inner)
+    graph = encoder(layers, *sizes, two_quad=shape.two_quad)
     rng = np.random.default_rng(1)
-    samples = [{"x": rng.normal(size=(1, TOKENS, WIDTH))} for _ in range(2)]
+    samples = [{"x": rng.normal(size=(1, shape.tokens, shape.width))} for _ in range(2)]
     built = build(graph, samples)
     with tempfile.TemporaryDirectory() as folder:
         run = run_locally(built.compiled, samples[0], Path(folder), silence_s=60.0)
     wanted = exact.run(graph, samples[0])[graph.outputs[0]]
-    reports, factor = run.reports, LAYERS / layers
+    reports, factor = run.reports, shape.layers / layers
     sent = max(reports[role]["online_bytes"][0] for role in ("server", "client"))
     return {
         "online_seconds": reports["client"]["online_s"][0] * factor,
@@ -108,14 +133,17 @@ def matmul_metrics() -> dict[str, float]:
     return {"seconds": float(np.median(times)), "multiplications_rate": TOKENS * WIDTH * INNER / min(times)}
 
 
-def records(cases: list[str], layers: int) -> Iterator[BenchmarkRecord]:
+def records(cases: list[str], layers: int | None) -> Iterator[BenchmarkRecord]:
     """Everything measured, case by case."""
     for case in cases:
         if case == "matmul":
-            metrics, parameters = matmul_metrics(), {"shape": [TOKENS, WIDTH, INNER]}
+            metrics = matmul_metrics()
+            parameters: dict[str, Any] = {"shape": [TOKENS, WIDTH, INNER]}
         else:
-            metrics = encoder_metrics(layers, two_quad=case.endswith("2quad"))
-            parameters = {"layers_measured": layers, "extrapolated_to_layers": LAYERS, "processes": 3}
+            shape = SHAPES[case]
+            run = layers or shape.measured
+            metrics = encoder_metrics(shape, run)
+            parameters = {"layers_measured": run, "extrapolated_to_layers": shape.layers, "processes": 3}
         for metric, value in metrics.items():
             unit = next((unit for word, unit in UNITS.items() if word in metric), "1")
             yield _record(case, metric, value, unit, parameters)
@@ -133,7 +161,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--case", action="append", choices=CASES, help="default: all")
-    parser.add_argument("--layers", type=int, choices=range(1, LAYERS + 1), default=1, help="that are run")
+    parser.add_argument("--layers", type=int, choices=range(1, LAYERS + 1), help="that are run")
     parser.add_argument("--json", type=Path, help="write the records to a file")
     options = parser.parse_args()
     found = []

@@ -274,7 +274,7 @@ def test_functions_as_sums_of_waves_are_placed_too(name: str):
     placed = {p: place(ring.graph, target, p, objective=objective, seconds=5.0) for p in POLICIES}
     assert any(node.op == "fourier" for node in placed["optimal"].graph.nodes)
     assert placed["optimal"].solved is not None
-    # widths on wires follow the readers, which the program does not see: there a greedy placement may be cheaper
+    # widths on wires follow the readers, unseen by the program: there a greedy placement may be cheaper
     assert placed["optimal"].solved.taken == "optimal" or name == "masked"
     assert all(objective.of(placed["optimal"]) <= objective.of(placed[p]) for p in GREEDY)
     assert_invariant(placed["optimal"])

@@ -56,7 +56,7 @@ MODEL = "convertible_net:build(8)"
 
 def test_a_model_is_converted_and_its_folder_is_taken_by_other_commands(folder):
     text = run("convert", MODEL, "--data", "data.npz", "--out", "out", "--epochs", "2", "--json", "all.json")
-    assert "ReLU -> PolynomialActivation" in " ".join(text.split())
+    assert "ReLU -> ChannelScaled" in " ".join(text.split())
     names = {path.name for path in (folder / "out").iterdir()}
     wanted = {"model.safetensors", "model.json", "recipe.json", "ranges.json", "report.json", "report.png"}
     assert wanted <= names

@@ -12,6 +12,7 @@ from cipherformer.capture import capture
 from cipherformer.errors import ModelError
 from cipherformer.graph.evaluate import evaluate
 from cipherformer.nn import (
+    ChannelScaled,
     DotProductAttention,
     HeadBatchNorm,
     Pointwise,
@@ -26,6 +27,7 @@ from cipherformer.train import Targets, site_loss
 from cipherformer.train.evaluate import Choice, last_word, multiple_choice
 from cipherformer.train.losses import matching_loss, variance_loss
 from cipherformer.train.observe import Observation
+from cipherformer.train.prepare import weight_scores
 
 pytestmark = pytest.mark.torch
 
@@ -68,9 +70,9 @@ def test_a_causal_weighting_is_captured_as_it_computes(weights):
 
 def test_factors_are_part_of_the_state():
     first, second = ScaledPowerSoftmax(), ScaledPowerSoftmax()
-    first.rescale(torch.tensor([0.3, 0.7])[:, None, None])
+    first.rescale(torch.tensor([0.3, 0.7])[:, None, None], torch.tensor([0.1, 0.2])[:, None, None])
     second.load_state_dict(first.state_dict())
-    assert torch.equal(first.factor, second.factor)
+    assert torch.equal(first.factor, second.factor) and torch.equal(first.shift, second.shift)
 
 
 @pytest.mark.parametrize("size", [1e-12, 1.0, 1e4])
@@ -143,6 +145,41 @@ def test_a_guarded_polynomial_goes_on_along_its_tangents_in_training_only():
     (inner,) = torch.autograd.grad(module.eval()(ends).sum(), ends)
     torch.testing.assert_close(slopes[[0, 4]], inner, atol=1e-3, rtol=1e-3)
     assert module(x.detach())[4] != pytest.approx(float(module.train()(x.detach())[4]))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 5, 3)])
+def test_channels_share_one_polynomial_on_scaled_inputs(shape):
+    polynomial = PolynomialActivation.fit("relu", degree=6, low=-1.0, high=1.0)
+    scale = torch.tensor([0.5, 4.0, 20.0])
+    along = scale[:, None, None] if len(shape) == 4 else scale
+    module = ChannelScaled(polynomial, scale)
+    x = (2.0 * torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 1.0) * along
+    errors = (module(x) - x.relu()).abs() / along
+    assert float(errors.max()) <= polynomial.series.error + 1e-5
+    other = ChannelScaled(PolynomialActivation.fit("gelu", degree=3, low=-1.0, high=2.0), torch.ones(1))
+    other.load_state_dict(module.state_dict())
+    assert torch.equal(other(x), module(x))
+    ops = [node.op for node in capture(module.eval(), (x[:1],)).nodes]
+    assert ops.count("polynomial") == 1
+
+
+def test_a_shifted_power_is_near_softmax_where_a_plain_one_is_not():
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = ScaledPowerSoftmax(4, 1e-3)
+
+        def forward(self, x):
+            return self.weights(x)
+
+    x = torch.randn(8, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    wanted, errors = x.softmax(-1), []
+    for shifted in (False, True):
+        model = Attention().eval()
+        weight_scores(model, [x], shifted=shifted)
+        assert float(model.weights.scaled(x).abs().max()) == pytest.approx(1.0, abs=1e-4)
+        errors.append(float((model(x) - wanted).abs().mean()))
+    assert errors[1] < 0.25 * errors[0]
 
 
 def test_a_blend_moves_from_the_activation_to_the_polynomial():

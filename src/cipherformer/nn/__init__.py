@@ -1,6 +1,6 @@
 """Private-form torch modules: differentiable in training, one custom op each under `torch.export`."""
 
-from cipherformer.nn.activation import PolynomialActivation, fit_activation
+from cipherformer.nn.activation import ChannelScaled, PolynomialActivation, fit_activation
 from cipherformer.nn.attention import (
     DotProductAttention,
     MultiheadAdapter,
@@ -15,6 +15,7 @@ from cipherformer.nn.norm import BatchNorm, HeadBatchNorm, InverseSqrt, Polynomi
 
 __all__ = [
     "BatchNorm",
+    "ChannelScaled",
     "DotProductAttention",
     "HeadBatchNorm",
     "InverseSqrt",

@@ -68,6 +68,38 @@ class Blend(nn.Module):
         return self.share * self.polynomial(x) + (1.0 - self.share) * self.original(x)
 
 
+class ChannelScaled(nn.Module):
+    """`s polynomial(x / s)` with a public scale for each channel: axis 1 of [B, C, H, W], else the last axis.
+
+    ReLU is positively homogeneous, relu(x) = s relu(x / s), so that a narrow channel need not share the
+    interval of a wide one. The scales are affine and fold into the neighbouring layers.
+
+    Args:
+        polynomial: on the interval of x / s.
+        scale: positive, [C].
+    """
+
+    def __init__(self, polynomial: PolynomialActivation, scale: Tensor) -> None:
+        super().__init__()
+        self.polynomial = polynomial
+        self.scale: Tensor
+        self.register_buffer("scale", scale.float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape that has the channels, elementwise."""
+        scale = self.scale.to(x.dtype)
+        scale = scale[:, None, None] if x.dim() == 4 else scale
+        return self.polynomial(x / scale) * scale
+
+    def get_extra_state(self) -> Tensor:
+        """The scale, float32 [C]."""
+        return self.scale
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over the scale."""
+        self.scale = state.to(self.scale)
+
+
 class PolynomialActivation(nn.Module):
     """A Chebyshev series on [low, high], elementwise; costs ceil(log2(degree + 1)) levels under encryption.
 

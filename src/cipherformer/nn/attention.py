@@ -52,24 +52,28 @@ class PowerSoftmax(nn.Module):
 
 
 class ScaledPowerSoftmax(PowerSoftmax):
-    """PowerSoftmax of `factor x`, each row by the number of positions that its mask leaves open.
+    """PowerSoftmax of `factor x + shift`, each row by the number of positions that its mask leaves open.
 
-    The factor is public: one number, or one for each head, set by `rescale`. Counting the open positions
-    keeps the normaliser of a causal model's first rows as large as that of its last ones.
+    Factor and shift are public: one number, or one for each head, set by `rescale`. With a shift of p and
+    a factor of 1, up to a common scale, (p + x)^p = p^p (1 + x/p)^p is near exp(x) for small x. Counting
+    the open positions keeps the normaliser of a causal model's first rows as large as that of its last ones.
     """
 
     def __init__(self, exponent: int = 4, epsilon: float = 1e-3) -> None:
         super().__init__(exponent, epsilon)
         self.factor: Tensor
+        self.shift: Tensor
         self.register_buffer("factor", torch.ones(()), persistent=False)
+        self.register_buffer("shift", torch.zeros(()), persistent=False)
 
     def scaled(self, scores: Tensor) -> Tensor:
-        """`factor x`: scores [B, H, T, S] or [..., S]."""
-        return scores * self.factor
+        """`factor x + shift`: scores [B, H, T, S] or [..., S]."""
+        return scores * self.factor + self.shift
 
-    def rescale(self, factor: Tensor) -> None:
-        """Multiply the factor: a number [], or [H, 1, 1] for heads."""
-        self.factor = self.factor * factor.to(self.factor)
+    def rescale(self, factor: Tensor, shift: Tensor | None = None) -> None:
+        """Set factor and shift (0 by default): numbers [], or [H, 1, 1] for heads."""
+        self.factor = factor.to(self.factor)
+        self.shift = torch.zeros_like(self.factor) if shift is None else shift.to(self.factor)
 
     def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         """Weights [..., L] from scores [..., L]; a mask is binary and multiplied."""
@@ -78,18 +82,18 @@ class ScaledPowerSoftmax(PowerSoftmax):
         )
 
     def normaliser(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`epsilon + mean((factor x)^p)` over open positions [...]."""
+        """`epsilon + mean((factor x + shift)^p)` over open positions [...]."""
         return functional.power_normaliser(
             self.scaled(scores), mask, exponent=self.exponent, epsilon=self.epsilon, counted=True
         )
 
     def get_extra_state(self) -> Tensor:
-        """The factor, float32: [] or [H, 1, 1]."""
-        return self.factor
+        """Factor and shift, float32: [2] or [2, H, 1, 1]."""
+        return torch.stack([self.factor, self.shift])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over the factor."""
-        self.factor = state.to(self.factor)
+        """Take over factor and shift."""
+        self.factor, self.shift = state.to(self.factor).unbind()
 
 
 class TwoQuad(nn.Module):

@@ -81,8 +81,8 @@ def ranges_table(report: Mapping[str, Any]) -> Table:
 
 
 def _owner(row: Mapping[str, Any]) -> str:
-    """The norm of an inverse square root, which stands one level below it."""
-    return str(row["site"]).removesuffix(".inverse_sqrt")
+    """The site that a polynomial belongs to: the norm or the scaled activation one level above it."""
+    return str(row["site"]).removesuffix(".inverse_sqrt").removesuffix(".polynomial")
 
 
 def _range(row: Mapping[str, Any] | None) -> str:

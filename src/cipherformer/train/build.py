@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from cipherformer.nn import Pointwise, Softmax, TwoQuad
 from cipherformer.train import rules
 from cipherformer.train.prepare import measure_batch_norm, weight_scores
-from cipherformer.train.sites import ACTIVATIONS, norm_types, sample_sites, variance
+from cipherformer.train.sites import (
+    ACTIVATIONS,
+    channel_scales,
+    norm_types,
+    over_channels,
+    sample_sites,
+    variance,
+)
 from cipherformer.train.stage import Conversion, Forms, Kind, Stage
 from cipherformer.train.swap import (
     Rule,
@@ -65,9 +72,12 @@ class Swapper:
         if kind == "activation":
             if not forms.activation:
                 return None
-            measured = None
+            measured, scales = None, {} if forms.channels else None
             if self.batches is not None:
-                measured = sample_sites(model, self.batches(model), ACTIVATIONS)
+                batches = self.batches(model)
+                if forms.channels:
+                    scales = channel_scales(model, batches)
+                measured = sample_sites(model, batches, ACTIVATIONS, value=_scaled_by(model, scales or {}))
             return rules.fitted_activation_rule(
                 forms.activation,
                 measured,
@@ -75,6 +85,7 @@ class Swapper:
                 method=forms.fit,
                 trainable=forms.trainable,
                 blend=stage.blend,
+                scales=scales,
             )
         types = norm_types(model)
         if forms.norm == "keep" or not types:
@@ -91,9 +102,18 @@ class Swapper:
         assert self.batches is not None
         forms, batches = self.conversion.forms, self.batches(model)
         if kind == "attention" and forms.attention == "power" and forms.score_bound is not None:
-            weight_scores(model, batches, forms.score_bound)
+            weight_scores(model, batches, forms.score_bound, shifted=forms.shifted)
         if kind == "norm" and forms.norm == "batch":
             measure_batch_norm(model, batches)
+
+
+def _scaled_by(model: nn.Module, scales: dict[str, Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
+    by_module = {model.get_submodule(name): scale for name, scale in scales.items()}
+
+    def value(module: nn.Module, x: Tensor) -> Tensor:
+        return over_channels(x, by_module[module]) if module in by_module else x
+
+    return value
 
 
 def weighting(forms: Forms) -> Rule | None:

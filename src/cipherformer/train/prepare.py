@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -30,34 +31,58 @@ def rescale_scores(model: nn.Module, batch: Tensor, bound: float = 1.0) -> None:
                 module.query.bias.mul_(factor)
 
 
-def weight_scores(model: nn.Module, batches: Iterable[Tensor], bound: float = 1.0, rounds: int = 2) -> None:
-    """Set the factors of every ScaledPowerSoftmax, in place: each head's largest |score| becomes `bound`.
+def weight_scores(
+    model: nn.Module, batches: Iterable[Tensor], bound: float = 1.0, *, shifted: bool = False, rounds: int = 2
+) -> None:
+    """Set factors and shifts of every ScaledPowerSoftmax, in place: each head's largest |score| becomes
+    `bound`.
 
-    As `rescale_scores`, for attention of any form: the factors belong to the weighting and are public, so
-    that a compiler folds them into the queries. Later scores depend a little on earlier factors: hence the
+    As `rescale_scores`, for attention of any form: the numbers belong to the weighting and are public, so
+    that a compiler folds them into the queries. Later scores depend a little on earlier ones: hence the
     rounds.
+
+    Args:
+        model: run on the batches.
+        batches: inputs.
+        bound: of what is raised to the power.
+        shifted: with the shift for which powers are near exponentials: 1 + (x - mean) / p, times a constant.
+        rounds: passes over the batches.
     """
     batches = list(batches)
-    sites = (ScaledPowerSoftmax,)
     for _ in range(rounds):
-        largest: dict[nn.Module, list[Tensor]] = {}
-        with torch.no_grad(), observe(model, sites) as seen:
+        seen_by: dict[nn.Module, list[Tensor]] = {}
+        with torch.no_grad(), observe(model, (ScaledPowerSoftmax,)) as seen:
             for batch in batches:
                 model(batch)
                 for call in seen.take():
-                    largest.setdefault(call.module, []).append(_by_head(call))
-        for site, found in largest.items():
+                    seen_by.setdefault(call.module, []).append(_moments(call))
+        for site, found in seen_by.items():
             assert isinstance(site, ScaledPowerSoftmax)
-            site.rescale(bound / torch.stack(found).amax(dim=0).clamp(min=1e-6))
+            rows = torch.stack(found)
+            low, high, mean = rows[:, 0].amin(dim=0), rows[:, 1].amax(dim=0), rows[:, 2].mean(dim=0)
+            factor, shift = torch.ones_like(mean), torch.zeros_like(mean)
+            if shifted:
+                factor, shift = factor / site.exponent, 1.0 - mean / site.exponent
+            largest = torch.maximum((factor * low + shift).abs(), (factor * high + shift).abs())
+            scale = bound / largest.clamp(min=1e-6)
+            site.rescale(factor * scale, shift * scale)
 
 
-def _by_head(call: Observation) -> Tensor:
-    """The largest |score| of each head [H, 1, 1], or of all [] where there is no axis of heads."""
-    assert isinstance(call.module, ScaledPowerSoftmax)
-    found = call.module.scaled(call.value).abs()
-    if call.mask is not None:
-        found = found * call.mask.to(found.dtype)
-    return found.amax(dim=(0, 2, 3))[:, None, None] if found.dim() == 4 else found.amax()
+def _moments(call: Observation) -> Tensor:
+    """Least, largest and mean score of each head [3, H, 1, 1], or of all [3] where there is no axis of
+    heads.
+    """
+    x = call.value.float()
+    open_ = torch.ones_like(x) if call.mask is None else call.mask.to(x.dtype).expand_as(x)
+    axes = (0, 2, 3) if x.dim() == 4 else tuple(range(x.dim()))
+    rows = torch.stack(
+        [
+            torch.where(open_ > 0, x, math.inf).amin(dim=axes),
+            torch.where(open_ > 0, x, -math.inf).amax(dim=axes),
+            (x * open_).sum(dim=axes) / open_.sum(dim=axes).clamp(min=1.0),
+        ]
+    )
+    return rows[:, :, None, None] if x.dim() == 4 else rows
 
 
 def measure_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:

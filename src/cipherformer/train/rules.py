@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cipherformer.approx import chebyshev
 from cipherformer.approx.least_squares import least_squares
 from cipherformer.errors import ModelError
-from cipherformer.nn import PolynomialActivation, PolynomialNorm, Softmax, fit_inverse_sqrt
+from cipherformer.nn import ChannelScaled, PolynomialActivation, PolynomialNorm, Softmax, fit_inverse_sqrt
 from cipherformer.nn.activation import Blend, fit_activation, function_of
 from cipherformer.train.sites import Measured, norm_epsilon, norm_types
 from cipherformer.train.swap import ACTIVATION_NAMES, Rule
@@ -33,6 +33,7 @@ def fitted_activation_rule(
     method: str = "samples",
     trainable: bool = False,
     blend: bool = False,
+    scales: Mapping[str, Tensor] | None = None,
 ) -> Rule:
     """GELU, ReLU, SiLU and Tanh become polynomials on their measured ranges.
 
@@ -44,6 +45,7 @@ def fitted_activation_rule(
             `quad`, the fixed x^2/8 + x/4 + 1/2.
         trainable: whether coefficients are parameters.
         blend: a smooth transition, see `nn.activation.Blend`.
+        scales: of channels, for every ReLU, see `nn.ChannelScaled`; its measurements are of x / scale then.
     """
 
     def build(name: str, old: nn.Module) -> nn.Module:
@@ -57,7 +59,9 @@ def fitted_activation_rule(
         else:
             samples = site.samples.double().cpu().numpy() if method == "samples" else None
             series = least_squares(function_of(kind), low, high, degree, samples=samples)
-        new = PolynomialActivation(series, trainable=trainable)
+        new: nn.Module = PolynomialActivation(series, trainable=trainable)
+        if scales is not None and isinstance(old, nn.ReLU):
+            new = ChannelScaled(new, scales.get(name, torch.ones(1)))
         return Blend(old, new) if blend else new
 
     return Rule("activation", tuple(ACTIVATION_NAMES), build)

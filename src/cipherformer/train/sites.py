@@ -66,6 +66,24 @@ def sample_sites(
     return {name: Measured(*extremes[name], torch.cat(kept[name])) for name in extremes}
 
 
+def channel_scales(model: nn.Module, batches: Iterable[Tensor], *, floor: float = 0.05) -> dict[str, Tensor]:
+    """The largest |input| of each channel of every ReLU, [C]; at least `floor` of the site's largest."""
+    found: dict[str, Tensor] = {}
+    with evaluation(model), torch.no_grad(), observe(model, (nn.ReLU,)) as seen:
+        for batch in batches:
+            model(batch)
+            for call in seen.take():
+                x = call.value.detach().float().abs()
+                rows = x.transpose(0, 1).flatten(1).amax(1) if x.dim() == 4 else x.flatten(0, -2).amax(0)
+                found[call.name] = torch.maximum(found.get(call.name, rows), rows)
+    return {name: rows.clamp(min=floor * float(rows.max())) for name, rows in found.items()}
+
+
+def over_channels(x: Tensor, scale: Tensor) -> Tensor:
+    """`x / scale`, the scale along the channels: axis 1 of four, else the last."""
+    return x / (scale[:, None, None] if x.dim() == 4 else scale)
+
+
 ACTIVATIONS = tuple(ACTIVATION_NAMES)
 
 

@@ -19,11 +19,13 @@ class Forms:
         attention: `power`, `two_quad`, `pointwise` or `keep`.
         exponent: of PowerSoftmax.
         epsilon: of PowerSoftmax: what its normaliser can never fall below.
+        shifted: PowerSoftmax's scores get the shift for which powers are near exponentials.
         offset: of 2Quad.
         score_bound: largest |score| that enters PowerSoftmax after the swap; None leaves the scores.
         activation: degree of the polynomials; 0 keeps activations.
         fit: of the polynomials, see `rules.fitted_activation_rule`.
         margin: share of measured ranges by which a polynomial's interval is wider, on both sides.
+        channels: ReLU's polynomials have a public scale for each channel.
         trainable: whether coefficients are trained.
         norm: `batch`, `polynomial` or `keep`.
         norm_degree: of the polynomial for the inverse square root.
@@ -33,11 +35,13 @@ class Forms:
     attention: Literal["power", "two_quad", "pointwise", "keep"] = "power"
     exponent: int = 4
     epsilon: float = 1e-2
+    shifted: bool = False
     offset: float = 5.0
     score_bound: float | None = 1.0
     activation: int = 7
     fit: Literal["samples", "even", "minimax", "quad"] = "samples"
     margin: float = 0.2
+    channels: bool = False
     trainable: bool = False
     norm: Literal["batch", "polynomial", "keep"] = "batch"
     norm_degree: int = 7

@@ -206,7 +206,8 @@ def freeze_polynomials(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model)
     for name, module in list(model.named_modules()):
         if name and isinstance(module, Blend):
-            _set(model, name, module.polynomial.frozen())
+            inner = module.polynomial
+            _set(model, name, inner.frozen() if isinstance(inner, PolynomialActivation) else inner)
         elif name and isinstance(module, PolynomialActivation) and module.coefficients is not None:
             _set(model, name, module.frozen())
     return model

@@ -13,7 +13,15 @@ RECIPE = Conversion(
     name="default",
     source="this package; parts from arXiv 2410.09457, 2311.08610 and 2304.14836",
     about="fits forms to measured samples, then matches the original behind every site",
-    forms=Forms(activation=7, fit="samples", norm="polynomial", norm_degree=7, epsilon=1e-2),
+    forms=Forms(
+        activation=7,
+        shifted=True,
+        channels=True,
+        fit="samples",
+        norm="polynomial",
+        norm_degree=7,
+        epsilon=1e-2,
+    ),
     stages=(
         Stage(
             "substitute and match",

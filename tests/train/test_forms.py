@@ -23,7 +23,7 @@ from cipherformer.nn import (
     fit_inverse_sqrt,
 )
 from cipherformer.nn.activation import Blend
-from cipherformer.train import Targets, site_loss
+from cipherformer.train import Targets, load_checkpoint, save_checkpoint, site_loss
 from cipherformer.train.evaluate import Choice, last_word, multiple_choice
 from cipherformer.train.losses import matching_loss, variance_loss
 from cipherformer.train.observe import Observation
@@ -68,11 +68,14 @@ def test_a_causal_weighting_is_captured_as_it_computes(weights):
     np.testing.assert_allclose(got, model(x).numpy(), atol=1e-6)
 
 
-def test_factors_are_part_of_the_state():
-    first, second = ScaledPowerSoftmax(), ScaledPowerSoftmax()
+def test_factors_are_part_of_the_state_and_of_checkpoints(tmp_path):
+    first, second, third = (ScaledPowerSoftmax() for _ in range(3))
     first.rescale(torch.tensor([0.3, 0.7])[:, None, None], torch.tensor([0.1, 0.2])[:, None, None])
     second.load_state_dict(first.state_dict())
-    assert torch.equal(first.factor, second.factor) and torch.equal(first.shift, second.shift)
+    save_checkpoint(tmp_path / "weights.safetensors", first, {})
+    load_checkpoint(tmp_path / "weights.safetensors", third)
+    for other in (second, third):
+        assert torch.equal(first.factor, other.factor) and torch.equal(first.shift, other.shift)
 
 
 @pytest.mark.parametrize("size", [1e-12, 1.0, 1e4])

@@ -39,10 +39,10 @@ class Case:
     recipes: tuple[Conversion, ...]
 
 
-def _epochs(name: str, *epochs: float, **forms: Any) -> Conversion:
-    """A recipe with other lengths of its stages and, where given, other forms."""
+def _epochs(name: str, *epochs: float, batch: int = 64, **forms: Any) -> Conversion:
+    """A recipe with other lengths of its stages, batches and, where given, other forms."""
     found = recipe(name)
-    stages = tuple(replace(s, epochs=e) for s, e in zip(found.stages, epochs, strict=True))
+    stages = tuple(replace(s, epochs=e, batch_size=batch) for s, e in zip(found.stages, epochs, strict=True))
     return replace(found, stages=stages, forms=replace(found.forms, **forms))
 
 
@@ -67,7 +67,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
             10.0,
             real.keyword,
             real.commands,
-            (_epochs("default", 10.0), _epochs("power-softmax", 10.0, 5.0, 5.0)),
+            (_epochs("default", 4.0, batch=32), _epochs("power-softmax", 10.0, 5.0, 5.0)),
         ),
         "lm": Case(
             "stories260K on TinyStories",

@@ -1,4 +1,5 @@
-"""Times whole plans in one process: `python -m benchmarks.models --plan FOLDER --input FILE.npy [...]`.
+"""Times whole plans in one process: `python -m benchmarks.models --plan FOLDER --input FILE.npy [...]`, or
+models of real size: `python -m benchmarks.models --case bert-tiny-128 [--case ...]`.
 
 `--plan` and `--input` may be repeated, in pairs. Metrics of each plan: `seconds_per_image` (the server's
 evaluation, median), `seconds_processor` (the same in processor time, which other processes on the machine
@@ -6,6 +7,11 @@ hardly change; compare it with the prediction at `--threads 1`), `seconds_predic
 `seconds_decrypt`, `weight_bytes` (encoded weights in memory, the largest kept compact beyond
 `--max-weight-gb`), `agreement` (share of inputs whose largest output is that of the plaintext polynomial
 model), `max_error` against that model.
+
+A case (`benchmarks.encrypted`) is compiled, run once to encode its weights, and then on `--count` inputs.
+Metrics: `seconds`, `predicted_seconds`, `seconds_processor`, `peak_memory_bytes` (of the process that holds
+client and server), `max_logit_error`, `agreement`, `seconds_keys`, `key_bytes`, and `seconds: CATEGORY` (mean
+of a query).
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import cipherformer as cf
+from benchmarks.encrypted import CASES, measure_case
 from cipherformer.cli.output import print_table
 from cipherformer.plan.estimate import estimate
 from cipherformer.report import schema
@@ -72,28 +79,28 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__)
-    parser.add_argument("--plan", action="append", type=Path, required=True, help="folder of a plan")
-    parser.add_argument("--input", action="append", type=Path, required=True, help=".npy file [n, ...]")
-    parser.add_argument("--count", type=int, default=10, help="inputs to ask about (default 10)")
+    parser.add_argument("--plan", action="append", type=Path, default=[], help="folder of a plan")
+    parser.add_argument("--input", action="append", type=Path, default=[], help=".npy file [n, ...]")
+    parser.add_argument("--count", type=int, default=0, help="inputs to ask about (default 10, of a case 1)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--max-weight-gb", type=float, default=2.0, help="of encoded weights (default 2)")
-    parser.add_argument("--case", action="append", metavar="NAME", help="only the plan of this name")
+    parser.add_argument(
+        "--case", action="append", metavar="NAME", default=[], help="a case, or a plan's name"
+    )
+    parser.add_argument("--bootstrap", default="auto", help="set of the cases (default auto)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records to FILE")
     options = parser.parse_args()
     if len(options.plan) != len(options.input):
         parser.error("as many --input as --plan")
+    named = [name for name in options.case if name in CASES]
+    if not (options.plan or named):
+        parser.error(f"give --plan, or --case with one of: {', '.join(CASES)}")
     records: list[schema.BenchmarkRecord] = []
-    for folder, file in zip(options.plan, options.input, strict=True):
-        plan = cf.Plan.load(folder)
-        if options.case and plan.name not in options.case:
-            continue
-        inputs = np.load(file, allow_pickle=False)[: options.count]
-        parameters: dict[str, Any] = {
-            "inputs": len(inputs),
-            "levels": plan.levels,
-            "log_n": plan.target.log_n,
-        }
-        found = measure(plan, inputs, options.threads, int(options.max_weight_gb * 1e9))
+
+    def record(plan: cf.Plan, count: int, found: dict[str, tuple[float, str]]) -> None:
+        parameters: dict[str, Any] = {"inputs": count, "levels": plan.levels, "log_n": plan.target.log_n}
+        if plan.bootstrap is not None:
+            parameters["bootstrap"] = plan.bootstrap.name
         for metric, (value, unit) in found.items():
             records.append(
                 schema.BenchmarkRecord(
@@ -110,6 +117,18 @@ def main() -> None:
                     date=today(),
                 )
             )
+
+    limit = int(options.max_weight_gb * 1e9)
+    for name in named:
+        count = options.count or 1
+        plan, data = CASES[name](count, options.bootstrap)
+        record(plan, count, measure_case(plan, data, options.threads, limit))
+    for folder, file in zip(options.plan, options.input, strict=True):
+        plan = cf.Plan.load(folder)
+        if options.case and plan.name not in options.case:
+            continue
+        inputs = np.load(file, allow_pickle=False)[: options.count or 10]
+        record(plan, len(inputs), measure(plan, inputs, options.threads, limit))
     print_table(Console(), suite_table("models", records))
     if options.json:
         schema.write(options.json, records)

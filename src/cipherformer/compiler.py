@@ -16,7 +16,7 @@ from cipherformer.passes.hide import hide_outputs
 from cipherformer.passes.level import assign_levels, levels_needed
 from cipherformer.passes.pack import MAX_DIAGONALS, pack
 from cipherformer.passes.pipeline import Settings, run_passes
-from cipherformer.passes.regions import is_nonlinear, regions
+from cipherformer.passes.regions import MAX_DENSE, is_nonlinear, regions
 from cipherformer.passes.scale import assign_scales
 from cipherformer.plan.candidate import Candidate, chosen_set, leveled, refreshed, sets_of
 from cipherformer.plan.options import Options
@@ -141,6 +141,9 @@ def _with_shared_values(graph: Graph, log_n: int, options: Options, *, stepwise:
     kept: frozenset[str] = frozenset()
     problem: CipherformerError | None = None
     changes = [frozenset(), frozenset(names), *(frozenset({name}) for name in names)]
+    if any(node.type.size**2 > MAX_DENSE for node in graph):
+        # Composing layers of real size into each reader never pays: only what is computed once is tried.
+        changes = [frozenset(names)]
     for change in changes[:1] if not names else changes:
         try:
             tried = _attempt(graph, kept ^ change, log_n, options, stepwise)

@@ -138,6 +138,12 @@ class SimAlgebra:
         self.ledger.product(shadow.level)
         return Simulated(self._noisy(a.slots * b.slots, self._switching(shadow.level), shadow.scale), shadow)
 
+    def multiply_add(self, total: Simulated, a: Simulated, b: Simulated) -> Simulated:
+        """Sum with a product, relinearised once with the others."""
+        product = Shadow(min(a.shadow.level, b.shadow.level), a.shadow.scale * b.shadow.scale)
+        self.ledger.note("ct-ct term", product.level)
+        return Simulated(total.slots + a.slots * b.slots, common(total.shadow, product))
+
     def apply(self, a: Simulated, transform: Transform, scale: float, rescale: bool = False) -> Simulated:
         """Linear map; a diagonal carries its encoding error, a rotation its key-switching error."""
         self.ledger.transform(transform, a.shadow.level, self.slots)

@@ -84,6 +84,9 @@ class SlotAlgebra(Protocol[V]):
     def multiply(self, a: V, b: V) -> V:
         """Product of two ciphertexts, relinearised, at the product of their scales."""
 
+    def multiply_add(self, total: V, a: V, b: V) -> V:
+        """total + a b, where total is a sum of products: they are relinearised together."""
+
     def apply(self, a: V, transform: Transform, scale: float, rescale: bool = False) -> V:
         """A linear map whose diagonals are encoded at `scale`; the scale of the result is the product. With
         `rescale` it is rescaled in the same step, which is cheaper."""

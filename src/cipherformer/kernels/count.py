@@ -24,8 +24,9 @@ class Operation:
 
     Args:
         step: name of the step that calls it.
-        primitive: `ct-ct product`, `ct-pt product`, `ct-pt matrix`, `rotation`, `rescale`, `add`, `ct-
-            scalar product`, `raise` (to `level`), `bootstrap`.
+        primitive: `ct-ct product`, `ct-ct term` (joins a product before its relinearisation), `ct-pt
+            product`, `ct-pt matrix`, `rotation`, `rescale`, `add`, `ct-scalar product`, `raise` (to `level`),
+            `bootstrap`.
         level: of the operand.
         diagonals, babies, giants: of a `ct-pt matrix` or `ct-pt product`.
         period: of its diagonals.
@@ -209,6 +210,13 @@ class CountAlgebra:
         level = min(a.level, b.level)
         self.ledger.product(level)
         return Shadow(level, a.scale * b.scale)
+
+    def multiply_add(self, total: Shadow, a: Shadow, b: Shadow) -> Shadow:
+        """Sum with a product."""
+        level = min(a.level, b.level)
+        self.ledger.note("ct-ct term", level)
+        product = Shadow(level, a.scale * b.scale)
+        return common(total, product) if self.check_scales else Shadow(level, total.scale)
 
     def apply(self, a: Shadow, transform: Transform, scale: float, rescale: bool = False) -> Shadow:
         """Linear map."""

@@ -48,6 +48,21 @@ class Triplets:
         rows, columns = matrix.shape
         return Triplets(rows, columns, start, column, matrix[row, column])
 
+    @staticmethod
+    def from_entries(
+        shape: tuple[int, int], row: NDArray[np.int64], column: NDArray[np.int64], weight: NDArray[np.float64]
+    ) -> Triplets:
+        """From non-zeros in any order."""
+        order = np.lexsort((column, row))
+        start = np.searchsorted(row[order], np.arange(shape[0] + 1))
+        return Triplets(*shape, start, column[order], weight[order])
+
+    @staticmethod
+    def identity(size: int) -> Triplets:
+        """The identity matrix."""
+        all_ = np.arange(size)
+        return Triplets(size, size, np.arange(size + 1), all_, np.ones(size))
+
     @property
     def widest(self) -> int:
         """Largest number of non-zeros in a row."""
@@ -61,31 +76,48 @@ class Routes:
     Args:
         period: everything repeats after this many slots.
         slot, rotation, weight: equally long; slots below the period.
+        reach: rotations lie in [-reach, reach); 0 for the period.
+        spread: [slots] for the slots of a ciphertext, or of its smallest part that repeats, the slot that
+            stands for each; None where slots stand for themselves.
     """
 
     period: int
     slot: NDArray[np.int64]
     rotation: NDArray[np.int64]
     weight: NDArray[np.float64]
+    reach: int = 0
+    spread: NDArray[np.int64] | None = None
 
     def rotations(self) -> tuple[int, ...]:
         """Distinct rotations, ascending."""
-        seen = np.zeros(2 * self.period, dtype=bool)
-        seen[self.rotation + self.period] = True
-        return tuple(int(r) - self.period for r in np.nonzero(seen)[0])
+        reach = self.reach or self.period
+        seen = np.zeros(2 * reach, dtype=bool)
+        seen[self.rotation + reach] = True
+        return tuple(int(r) - reach for r in np.nonzero(seen)[0])
 
     def diagonals(self) -> dict[int, NDArray[np.float64]]:
         """Rotation -> diagonal [period]; slots that get nothing hold 0."""
-        rotations = self.rotations()
-        index = np.zeros(2 * self.period, dtype=np.int64)
-        index[np.array(rotations, dtype=np.int64) + self.period] = np.arange(len(rotations))
-        cell = index[self.rotation + self.period] * self.period + self.slot
+        rotations, reach = self.rotations(), self.reach or self.period
+        index = np.zeros(2 * reach, dtype=np.int64)
+        index[np.array(rotations, dtype=np.int64) + reach] = np.arange(len(rotations))
+        cell = index[self.rotation + reach] * self.period + self.slot
         rows = np.bincount(cell, weights=self.weight, minlength=len(rotations) * self.period)
-        return dict(zip(rotations, rows.reshape(len(rotations), self.period), strict=True))
+        rows = rows.reshape(len(rotations), self.period)
+        return dict(zip(rotations, rows if self.spread is None else rows[:, self.spread], strict=True))
 
 
-def routes(matrix: Triplets, source: Layout, target: Layout) -> Routes:
-    """How `matrix @ tensor` in layout `target` comes from the tensor in layout `source`."""
+def routes(
+    matrix: Triplets, source: Layout, target: Layout, places: Sequence[int] = (), wrap: int = 0
+) -> Routes:
+    """How `matrix @ tensor` in layout `target` comes from the tensor in layout `source`.
+
+    Args:
+        matrix: the map.
+        source, target: layouts.
+        places: where the layouts are those of some slot bits only, as the map does nothing to the others: the
+            positions of these bits, ascending.
+        wrap: slots after which the whole source repeats; by default its period.
+    """
     home = source.home_slots()
     period = max(source.period, target.period)
     row_of = target.slot_map()[:period]
@@ -100,11 +132,22 @@ def routes(matrix: Triplets, source: Layout, target: Layout) -> Routes:
     s = home[matrix.column[entry]]
     if (s < 0).any():
         raise CompileError("a matrix reads an element that its source layout does not hold")
-    shift = _wrap((s | (t & source.replicated_mask())) - t, source.period)
-    return Routes(period, t, shift, matrix.weight[entry])
+    from_slot = s | (t & source.replicated_mask())
+    if not places:
+        return Routes(period, t, wrapped(from_slot - t, source.period), matrix.weight[entry])
+    shift = wrapped(_deposit(from_slot, places) - _deposit(t, places), wrap)
+    bits = max(source.occupied, target.occupied)
+    whole = np.arange(1 << (places[bits - 1] + 1 if bits else 0))
+    spread = sum((((whole >> place) & 1) << i for i, place in enumerate(places[:bits])), np.zeros_like(whole))
+    return Routes(period, t, shift, matrix.weight[entry], wrap, spread)
 
 
-def _wrap(shift: NDArray[np.int64], period: int) -> NDArray[np.int64]:
+def _deposit(slot: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.int64]:
+    """Bit i of each number, moved to position places[i]."""
+    return sum((((slot >> i) & 1) << place for i, place in enumerate(places)), np.zeros_like(slot))
+
+
+def wrapped(shift: NDArray[np.int64], period: int) -> NDArray[np.int64]:
     """Into [-period/2, period/2): rotating a vector of that period by a whole period does nothing."""
     return (shift + period // 2) % period - period // 2
 

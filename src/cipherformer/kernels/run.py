@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
-from cipherformer.kernels import linear, poly, reciprocal
+from cipherformer.kernels import linear, outer, poly, reciprocal
 from cipherformer.kernels.algebra import SlotAlgebra, Transform
 from cipherformer.kernels.step import Step
 
@@ -24,6 +24,8 @@ def depth(step: Step) -> int:
             return 0
         case "affine" | "contract" | "mul":
             return 1
+        case "outer":
+            return outer.outer_depth(step.left)
         case "power":
             return poly.power_depth(step.exponent)
         case "polynomial":
@@ -109,6 +111,8 @@ def _kernel(
             y = b.relabel(b.negate(y) if step.factor < 0 else y, b.scale(y) / abs(step.factor))
         case "contract":
             y = linear.rotate_sum(b, b.rescale(b.multiply(x[0], x[1])), step.sums)
+        case "outer":
+            y = outer.outer(b, x[0], x[1], step.left, step.right, transforms, step.sums, step.scale)
         case "mul":
             y = b.rescale(b.multiply(x[0], x[1]))
         case "power":

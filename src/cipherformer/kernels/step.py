@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,15 +32,16 @@ class Step:
 
     Args:
         name: the value it makes.
-        kernel: `input affine scalar contract mul power polynomial reciprocal refresh part`. A `refresh` of
-            several inputs makes a bundle; each `part` takes one value out of it.
+        kernel: `input affine scalar contract outer mul power polynomial reciprocal refresh part`. A `refresh`
+            of several inputs makes a bundle; each `part` takes one value out of it.
         inputs: values it reads.
         layout: where the result's elements stand.
         origin: module path in the user's model.
         terms: summands of an `affine` step; of a `scalar` step the rotations only.
         bias: key of a public vector to add, or "".
         factor: of a `scalar` step.
-        sums: rotations after the product of a `contract` step.
+        sums: rotations after the product of a `contract` or `outer` step.
+        left, right: of an `outer` step: keys of the maps that spread the operands, by stage.
         exponent, coefficients, interval, relaxations: of the polynomial kernels.
         bound: largest absolute value of the result by calibration, a margin included; 0 if unknown.
         bounds: of a `refresh` step: for each input what its values do not exceed.
@@ -49,8 +51,8 @@ class Step:
         reason: why a `refresh` step stands where it stands.
         level_in: level that the inputs are dropped to.
         level: level of the result.
-        scale: scale of the result (of a bundle: of its first value); affine, polynomial and refresh steps are
-            steered to it, others arrive at it.
+        scale: scale of the result (of a bundle: of its first value); affine, outer, polynomial and refresh
+            steps are steered to it, others arrive at it.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Step:
     bias: str = ""
     factor: float = 1.0
     sums: tuple[int, ...] = ()
+    left: tuple[tuple[str, ...], ...] = ()
+    right: tuple[tuple[str, ...], ...] = ()
     exponent: int = 0
     coefficients: tuple[float, ...] = ()
     interval: tuple[float, float] = (0.0, 0.0)
@@ -74,6 +78,18 @@ class Step:
     level_in: int = -1
     level: int = -1
     scale: float = 0.0
+
+    def maps(self) -> Iterator[tuple[str, int, int]]:
+        """(key, level, how often) of the transforms that the step applies."""
+        for term in self.terms:
+            if term.transform:
+                yield term.transform, self.level_in, 1
+        for stages in (self.left, self.right):
+            times = 1
+            for k, keys in enumerate(stages):
+                for key in keys:
+                    yield key, self.level_in - k, times
+                times *= len(keys)
 
     def with_(self, **changes: Any) -> Step:
         """A copy with some fields changed."""

@@ -21,10 +21,16 @@ from cipherformer.passes import place
 from cipherformer.passes.packing import Packed, Packer, Reduced, Route
 from cipherformer.passes.place import ELEMENTWISE, Product
 from cipherformer.passes.regions import Region
+from cipherformer.passes.spread import spread_operands
 from cipherformer.passes.strategies import common_bits, folded, map_term, reduce, scalar_of
+from cipherformer.passes.structured import between, near_layout, term_routes, uniform_factor
+from cipherformer.passes.tiles import cut
 
 MAX_DIAGONALS = 128
 """Stepwise packing takes two maps (one level more) in place of one with more diagonals than this."""
+
+MAX_MOVED = 512
+"""Most diagonals with which a map of a structured region also moves to another layout."""
 
 
 def pack(
@@ -41,6 +47,7 @@ def pack(
     Raises:
         LimitError: if a tensor or product needs more slots than a ciphertext has.
     """
+    graph = cut(graph, outputs, slot_bits)
     regions = {r.name: r for r in graph}
     products = place.place_products(graph, slot_bits)
     demands = _demands(graph, regions, products, slot_bits)
@@ -63,7 +70,7 @@ def _demands(
             a, b = (regions[i].shape for i in r.inputs)
             p = products[r.name]
             out.setdefault(r.inputs[0], p.operand(a, p.m, p.k, slot_bits))
-            out.setdefault(r.inputs[1], p.operand(b, p.k, p.n, slot_bits))
+            out.setdefault(r.inputs[1], p.operand(b, p.other or p.k, p.n, slot_bits))
         elif r.kind == "mul":
             wanted = out.get(r.name) or _product_layout(r, regions, products, slot_bits)
             for i in r.inputs:
@@ -127,7 +134,7 @@ def _pack_matmul(p: Packer, r: Region) -> None:
     left, right = p.regions[a].shape, p.regions[b].shape
     inputs = (
         _repacked(p, a, product.operand(left, product.m, product.k, p.slot_bits)),
-        _repacked(p, b, product.operand(right, product.k, product.n, p.slot_bits)),
+        _repacked(p, b, product.operand(right, product.other or product.k, product.n, p.slot_bits)),
     )
     length = left[-1]
     if length & (length - 1) and not any(p.layouts[i].zero_padding for i in inputs):
@@ -135,13 +142,19 @@ def _pack_matmul(p: Packer, r: Region) -> None:
         inputs = (_zeroed(p, inputs[0]), inputs[1])
     full = product.operand(r.shape, product.m, product.n, p.slot_bits)
     contracted = product.k[: axis_bits(left[-1])]
+    stages: dict[str, tuple[tuple[str, ...], ...]] = {}
+    if product.other:
+        inputs_layouts = p.layouts[inputs[0]], p.layouts[inputs[1]]
+        stages = spread_operands(p, product, len(contracted), *inputs_layouts)
+        contracted = tuple(i for i in contracted if i not in product.n)
     bits = list(full.bits)
     marked = tuple((-3, 0) if i in contracted else bit for i, bit in enumerate(bits))
     sums, after = sum_bits(marked, contracted)
     layout = Layout(r.shape, after)
     if layout.has_holes:
         p.wild.add(r.name)
-    p.emit(Step(r.name, "contract", inputs, layout, r.origin, sums=sums))
+    kernel = "outer" if product.other else "contract"
+    p.emit(Step(r.name, kernel, inputs, layout, r.origin, sums=sums, **stages))
 
 
 def _repacked(p: Packer, name: str, wanted: Layout | None) -> str:
@@ -164,9 +177,12 @@ def _zeroed(p: Packer, name: str) -> str:
 
 
 def _moved(p: Packer, name: str, wanted: Layout, label: str) -> str:
-    """An identity map into another layout."""
+    """An identity map into another layout; two of them if one has more than `MAX_DIAGONALS` diagonals."""
     have = p.layouts[name]
-    moved = linear.routes(linear.Triplets.of(np.eye(int(np.prod(have.shape)))), have, wanted)
+    moved = linear.routes(linear.Triplets.identity(int(np.prod(have.shape))), have, wanted)
+    middle = between(have, wanted) if len(moved.rotations()) > MAX_DIAGONALS else None
+    if middle is not None:
+        return _moved(p, _moved(p, name, middle, f"{label}.half"), wanted, label)
     transform = linear.make_transform(label, moved.diagonals(), have.slots)
     p.transforms[label] = transform
     term = TermStep(0, (), label, ())
@@ -177,6 +193,9 @@ def _moved(p: Packer, name: str, wanted: Layout, label: str) -> str:
 
 def pack_affine(p: Packer, r: Region) -> None:
     """Choose the target layout with the least cost, then write the step."""
+    if any(t.carried for t in r.terms):
+        _pack_structured(p, r)
+        return
     reduced = {t.source: reduce(t, p.layouts[t.source]) for t in r.terms if t.source in p.layouts}
     known = [(matrix, layout) for matrix, layout, _ in reduced.values()]
     demand = p.demands.get(r.name)
@@ -213,6 +232,48 @@ def pack_affine(p: Packer, r: Region) -> None:
     if any(m.post for m in maps) and layout.has_holes:
         p.wild.add(r.name)
     p.emit(Step(r.name, "affine", tuple(inputs), layout, r.origin, tuple(terms), _bias(p, r, layout)))
+
+
+def _pack_structured(p: Packer, r: Region) -> None:
+    """A region with terms that carry axes: into the layout that is asked for, or one in which the carried
+    axes of its first such term stay. Where that takes many diagonals, the move is a step of its own."""
+    demand = p.demands.get(r.name)
+    sources = [_source_layout(p, t.source) for t in r.terms]
+    scalar = uniform_factor(r, sources, demand)
+    if scalar is not None and r.inputs[0] in p.layouts:
+        bias = _bias(p, r, sources[0])
+        layout = Layout(r.shape, sources[0].bits, sources[0].zero_padding and not bias)
+        p.emit(Step(r.name, "scalar", r.inputs, layout, r.origin, (TermStep(0, (), "", ()),), bias, scalar))
+        return
+    carrying = [i for i, t in enumerate(r.terms) if t.carried]
+    main = next((i for i in carrying if r.terms[i].source in p.layouts), carrying[0])
+    near = near_layout(r.terms[main], r.shape, sources[main])
+    layout = demand or near
+    found = [term_routes(t, r.shape, s, layout) for t, s in zip(r.terms, sources, strict=True)]
+    if layout.bits != near.bits and any(len(f.rotations()) > MAX_MOVED for f in found):
+        _pack_structured_as(p, replace(r, name=f"{r.name}.near"), near, sources)
+        _moved(p, f"{r.name}.near", layout, r.name)
+        return
+    _pack_structured_as(p, r, layout, sources)
+
+
+def _pack_structured_as(p: Packer, r: Region, layout: Layout, sources: Sequence[Layout]) -> None:
+    terms = []
+    inputs = []
+    for i, (t, source) in enumerate(zip(r.terms, sources, strict=True)):
+        key = f"{r.name}.{i}"
+        found = term_routes(t, r.shape, source, layout)
+        p.transforms[key] = linear.make_transform(key, found.diagonals(), layout.slots)
+        terms.append(TermStep(i, (), key, ()))
+        packed = t.source in p.layouts
+        route = Route(t.source, (), found, (), 0.0, layout.bits, source.slot_map())
+        inputs.append(t.source if packed else _input_step(p, route, key))
+    p.emit(Step(r.name, "affine", tuple(inputs), layout, r.origin, tuple(terms), _bias(p, r, layout)))
+
+
+def _source_layout(p: Packer, name: str) -> Layout:
+    """Where a source stands; an input that the client packs row-major."""
+    return p.layouts[name] if name in p.layouts else row_major(p.regions[name].shape, p.slot_bits)
 
 
 def _is_wide(p: Packer, r: Region, reduced: Mapping[str, Reduced], demand: Layout) -> bool:

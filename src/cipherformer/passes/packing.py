@@ -54,6 +54,7 @@ class Packer:
     transforms: dict[str, Transform] = field(default_factory=dict)
     vectors: dict[str, Array] = field(default_factory=dict)
     packings: dict[str, tuple[str, NDArray[np.int64]]] = field(default_factory=dict)
+    spread: list[str] = field(default_factory=list)
 
     def emit(self, step: Step) -> None:
         """Append a step with its range, and note its layout."""

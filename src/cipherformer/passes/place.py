@@ -19,12 +19,20 @@ ELEMENTWISE = ("power", "polynomial", "reciprocal")
 @dataclass(frozen=True, slots=True)
 class Product:
     """Slot bits of one matrix product out[.., m, n] = sum_k a[.., m, k] b[.., k, n], as lists of slot-bit
-    positions."""
+    positions.
+
+    Args:
+        batch, m, n: of the result; of an index that the slots of an operand lack, it is replicated.
+        k: of the left operand.
+        other: of k in the right operand, where that differs: the product is spread over ciphertexts
+            (`kernels.outer`).
+    """
 
     batch: tuple[tuple[int, ...], ...]
     m: tuple[int, ...]
     k: tuple[int, ...]
     n: tuple[int, ...]
+    other: tuple[int, ...] = ()
 
     def operand(
         self, shape: tuple[int, ...], rows: Sequence[int], columns: Sequence[int], slot_bits: int
@@ -63,7 +71,7 @@ def place_products(graph: Sequence[Region], slot_bits: int) -> dict[str, Product
         first = _ancestor(by_name, r.inputs[0])
         if first is not None:
             p = out[first]
-            out[r.name] = Product(p.batch, p.m, p.n, p.k)
+            out[r.name] = Product(p.batch, p.m, p.n, p.k) if not p.other else _spread_follower(p, r, b)
             continue
         inner, columns = axis_bits(a[-1]), axis_bits(b[-1])
         if r.name in follower:
@@ -73,12 +81,11 @@ def place_products(graph: Sequence[Region], slot_bits: int) -> dict[str, Product
         if r.name not in follower:
             order = [columns, *order[1:-1], inner]
         if sum(order) > slot_bits:
-            raise LimitError(
-                f"a product of {a} and {b} needs 2^{sum(order)} slots",
-                where=r.origin,
-                why=f"a ciphertext has 2^{slot_bits} slots and products over several are not supported yet",
-                fix="use fewer tokens, heads or features",
+            wide = (
+                axis_bits(by_name[by_name[follower[r.name]].inputs[1]].shape[-1]) if r.name in follower else 0
             )
+            out[r.name] = _spread_product(r, a, b, wide, slot_bits)
+            continue
         ends = np.cumsum([0, *order])
         spans = [tuple(range(int(s), int(e))) for s, e in pairwise(ends)]
         low, *batch, m, high = spans
@@ -86,6 +93,51 @@ def place_products(graph: Sequence[Region], slot_bits: int) -> dict[str, Product
             Product(tuple(batch), m, low, high) if r.name in follower else Product(tuple(batch), m, high, low)
         )
     return out
+
+
+def _spread_product(r: Region, a: tuple[int, ...], b: tuple[int, ...], wide: int, slot_bits: int) -> Product:
+    """Slots for (m, n) of the result only: from below the bits of n that an index of `wide` bits, which
+    follows in its place, can have; the batch; m; and the other bits of n on top, where sums are free.
+
+    Raises:
+        LimitError: if the result does not fit one ciphertext, or k does not fit the slots of n and of m.
+    """
+    columns, rows, inner = axis_bits(b[-1]), axis_bits(a[-2]), axis_bits(a[-1])
+    low = wide or columns
+    order = [low, *(axis_bits(s) for s in a[:-2]), rows, max(0, columns - low)]
+    ends = [int(e) for e in np.cumsum([0, *order])]
+    below, *batch, m, _ = [tuple(range(s, e)) for s, e in pairwise(ends)]
+    top = tuple(range(ends[-2], slot_bits))
+    n = (*below, *top)[:columns]
+    left = (*below, *top)
+    right = (*m, *(i for i in top if i not in n))
+    if ends[-1] > slot_bits or inner > min(len(left), len(right)):
+        raise LimitError(
+            f"a product of {a} and {b} with 2^{ends[-1]} results over 2^{inner} contracted indices",
+            where=r.origin,
+            why=f"a ciphertext has 2^{slot_bits} slots, and the result and each operand must fit one",
+            fix="use fewer tokens, heads or features",
+        )
+    return Product(tuple(batch), m, left[:inner], n, right[:inner])
+
+
+def _spread_follower(p: Product, r: Region, b: tuple[int, ...]) -> Product:
+    """The product with the values, in the slots of the scores: its n from below, k where n was, and in the
+    right operand where m is.
+
+    Raises:
+        LimitError: if k does not fit there.
+    """
+    columns, inner = axis_bits(b[-1]), axis_bits(b[-2])
+    low = min((i for where in (*p.batch, p.m) for i in where), default=0)
+    if columns > low or inner > len(p.m):
+        raise LimitError(
+            f"a product with {b} in the slots of its scores",
+            where=r.origin,
+            why=f"2^{low} slots are there for a row of it, and 2^{len(p.m)} for a column",
+            fix="use as many queries as keys",
+        )
+    return Product(p.batch, p.m, p.n, tuple(range(columns)), p.m[:inner])
 
 
 def _ancestor(by_name: Mapping[str, Region], name: str) -> str | None:

@@ -4,6 +4,8 @@ Between two non-linear operations everything that a model does to a secret tenso
 layers, normalisation in evaluation mode, reshapes, slices of heads, residual sums, pooling) is affine. This
 pass writes each operand of a non-linear operation as sum_k M_k x_k + c over the results x_k of earlier ones.
 A chain of any length then costs one level, and packing sees one matrix whatever the layers were called.
+Matrices that would be large are written as (identity over carried axes) x (small matrix), see
+`passes.carried` and decision 10.
 """
 
 from __future__ import annotations
@@ -17,18 +19,36 @@ from numpy.typing import NDArray
 from cipherformer.errors import CompileError, LimitError
 from cipherformer.graph import Attr, Graph, Node
 from cipherformer.ops import OPS, Primitive
+from cipherformer.passes.carried import (
+    Carried,
+    apply_term,
+    carried_axes,
+    left_over,
+    small_matrix,
+    sparse_matrix,
+)
 
 NONLINEAR = ("mul", "matmul", "power", "polynomial", "reciprocal")
 MAX_MATRIX = 1 << 27
 """Largest number of entries of one matrix: a gigabyte in float64."""
+MAX_DENSE = MAX_MATRIX
+"""Terms with more entries than this, or found from as many, are examined for axes that they carry."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Term:
-    """One summand of an affine region: matrix [result.size, source.size] times a source value."""
+    """One summand of an affine region: a matrix times a source value.
+
+    Args:
+        source: the value.
+        matrix: [result.size, source.size] over the axes that are not carried, in their order.
+        carried: pairs (axis of the source, axis of the result) of equal size: index c of one goes to index c
+            of the other, by the same matrix for every c.
+    """
 
     source: str
     matrix: NDArray[np.float64]
+    carried: tuple[Carried, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -126,14 +146,10 @@ def _affine(
     terms = []
     for s in sources:
         size = nodes[s].type.size
-        if bias.size * size > MAX_MATRIX:
-            raise LimitError(
-                f"an affine map of {size} to {bias.size} values",
-                where=node.origin,
-                why=f"its matrix would have more than {MAX_MATRIX} entries",
-                fix="use a smaller model: tensors that span several ciphertexts are not supported yet",
-            )
-        terms.append(Term(s, _probe(graph, inside, name, zeros, s) - bias[:, None]))
+        if size * max(size, bias.size) > MAX_DENSE:
+            terms.append(_structured(graph, inside, name, zeros, s))
+        else:
+            terms.append(Term(s, _probe(graph, inside, name, zeros, s) - bias[:, None]))
     t = node.type
     region = Region(
         label or name, "affine", tuple(sources), t.shape, t.low, t.high, node.origin, {}, tuple(terms), bias
@@ -195,6 +211,33 @@ def _probe(
     return np.stack(columns, axis=1)
 
 
+def _structured(
+    graph: Graph, inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]], source: str
+) -> Term:
+    """A term whose matrix is too large to be written out: over the axes that are not carried only."""
+    bias = _evaluate(graph, inside, name, zeros)
+
+    def linear(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _evaluate(graph, inside, name, {**zeros, source: x}) - bias
+
+    pairs = carried_axes(linear, zeros[source].shape, bias.shape)
+    rows, columns = (
+        left_over(s, [p[i] for p in pairs]) for i, s in ((1, bias.shape), (0, zeros[source].shape))
+    )
+    if rows * columns > MAX_MATRIX:
+        node = next(n for n in inside if n.name == name)
+        raise LimitError(
+            f"an affine map of {zeros[source].size} to {bias.size} values",
+            where=node.origin,
+            why=f"its matrix has more than {MAX_MATRIX} entries, and only"
+            f" {len(pairs)} axes are carried through unchanged",
+            fix="use a smaller model",
+        )
+    if not pairs:
+        return Term(source, sparse_matrix(linear, zeros[source].shape, bias.size))
+    return Term(source, small_matrix(linear, zeros[source].shape, bias.shape, pairs), pairs)
+
+
 def _size(inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]]) -> int:
     return zeros[name].size if name in zeros else next(n.type.size for n in inside if n.name == name)
 
@@ -215,7 +258,9 @@ def _check(graph: Graph, inside: list[Node], name: str, nodes: Mapping[str, Node
     rng = np.random.default_rng(0)
     values = {t.source: rng.standard_normal(nodes[t.source].type.shape) for t in region.terms}
     assert region.bias is not None
-    mine = region.bias + sum(t.matrix @ values[t.source].reshape(-1) for t in region.terms)
+    mine = region.bias + sum(
+        apply_term(t.matrix, t.carried, values[t.source], region.shape).reshape(-1) for t in region.terms
+    )
     true = _evaluate(graph, inside, name, values).reshape(-1)
     if not np.allclose(mine, true, rtol=1e-9, atol=1e-9 * (1 + np.abs(true).max())):
         raise CompileError("the matrix of an affine region disagrees with its nodes", where=region.origin)

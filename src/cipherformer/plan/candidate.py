@@ -110,7 +110,16 @@ def _work_key(step: Step, transforms: Mapping[str, Transform]) -> tuple[Any, ...
     for t in step.terms:
         m = transforms.get(t.transform)
         maps.append((t.source, t.pre, t.post, (m.rotations, m.diagonals.shape) if m else ()))
-    shape = (step.exponent, step.coefficients, step.relaxations, step.sums, bool(step.bias), step.factor)
+    stages = step.left, step.right
+    shape = (
+        step.exponent,
+        step.coefficients,
+        step.relaxations,
+        step.sums,
+        bool(step.bias),
+        step.factor,
+        stages,
+    )
     return step.kernel, step.level_in, len(step.inputs), tuple(maps), shape
 
 

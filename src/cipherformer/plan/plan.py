@@ -26,7 +26,7 @@ from cipherformer.plan.signature import InputSpec, OutputSpec, Signature
 from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
-VERSION = 3
+VERSION = 4
 PLAN_FILE, ARRAYS_FILE = "plan.json", "arrays.npz"
 
 

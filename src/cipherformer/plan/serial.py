@@ -88,6 +88,8 @@ def step_from_dict(d: Mapping[str, Any]) -> Step:
         bias=str(d["bias"]),
         factor=float(d["factor"]),
         sums=tuple(int(r) for r in d["sums"]),
+        left=tuple(tuple(str(k) for k in stage) for stage in d["left"]),
+        right=tuple(tuple(str(k) for k in stage) for stage in d["right"]),
         exponent=int(d["exponent"]),
         coefficients=tuple(float(c) for c in d["coefficients"]),
         interval=(float(d["interval"][0]), float(d["interval"][1])),
@@ -113,6 +115,10 @@ def step_line(s: Step, transforms: Mapping[str, Transform]) -> str:
             details.append(f"{s.inputs[t.source]}*[{shape}, {len(m.babies)}+{len(m.giants)} steps]")
         if t.pre or t.post:
             details.append(f"sum{list(t.pre + t.post)}")
+    for operand, stages in zip(s.inputs, (s.left, s.right), strict=False):
+        sizes = [f"{len(keys)}x{max(len(transforms[k].rotations) for k in keys)}" for keys in stages]
+        if sizes:
+            details.append(f"{operand} spread[{', '.join(sizes)}]")
     if s.sums:
         details.append(f"sum{list(s.sums)}")
     if s.kernel == "polynomial":

@@ -43,10 +43,10 @@ def plan_weights(
     """Keeps the largest transforms compact until all fit `max_bytes`, or nothing is left to compact."""
     limbs: dict[tuple[str, int], int] = {}
     for step in steps:
-        for term in (t for t in step.terms if t.transform):
-            raised = transforms[term.transform].babies != (0,)
+        for name, level, _ in step.maps():
+            raised = transforms[name].babies != (0,)
             special = len(target.special_moduli) if raised else 0
-            limbs[term.transform, step.level_in] = step.level_in + 1 + special
+            limbs[name, level] = level + 1 + special
     words = {key: transforms[key[0]].diagonals.size * 2 for key in limbs}
     held = sum(WORD * words[key] * limbs[key] for key in limbs)
     compact: set[tuple[str, int]] = set()
@@ -57,9 +57,9 @@ def plan_weights(
         held -= WORD * words[key] * (limbs[key] - 1)
     expansions: dict[str, Work] = {}
     for step in steps:
-        for term in step.terms:
-            key = term.transform, step.level_in
+        for name, level, times in step.maps():
+            key = name, level
             if key in compact:
-                spent = Work(transforms=limbs[key] * words[key] / (1 << target.log_n))
+                spent = Work(transforms=times * limbs[key] * words[key] / (1 << target.log_n))
                 expansions[step.name] = expansions.get(step.name, Work()) + spent
     return Weights(frozenset(compact), held, expansions)

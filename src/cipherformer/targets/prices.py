@@ -166,6 +166,8 @@ def work_of(op: Operation, special: int, digit: int) -> Work:
     match op.primitive:
         case "ct-ct product":
             return Work(products=4 * limbs) + shape.key_switch()
+        case "ct-ct term":
+            return Work(products=4 * limbs, additions=3 * limbs)
         case "rotation":
             return Work(products=limbs) + shape.key_switch()
         case "rescale":

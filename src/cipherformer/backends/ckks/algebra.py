@@ -150,6 +150,15 @@ class CkksAlgebra:
         with self.trace.timed("ct-ct product"):
             return self.evaluator.multiply(left, right, relinearise=False)
 
+    def multiply_add(
+        self, total: native.Ciphertext, a: native.Ciphertext, b: native.Ciphertext
+    ) -> native.Ciphertext:
+        """Sum with a product, of three parts each."""
+        self.ledger.note("ct-ct term", min(a.level, b.level))
+        left, right = self._two_parts(a), self._two_parts(b)
+        with self.trace.timed("ct-ct product"):
+            return self.evaluator.add(total, self.evaluator.multiply(left, right, relinearise=False))
+
     def _two_parts(self, a: native.Ciphertext) -> native.Ciphertext:
         if a.size == 2:
             return a

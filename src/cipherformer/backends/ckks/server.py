@@ -3,13 +3,14 @@ here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cipherformer import _native as native
 from cipherformer.backends.ckks.algebra import CkksAlgebra, Encoded, Refresher
 from cipherformer.backends.ckks.engine import make_context, reading
 from cipherformer.backends.ckks.trace import Trace
 from cipherformer.errors import FormatError, KeyMismatchError
+from cipherformer.kernels import outer
 from cipherformer.kernels.count import Ledger
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
@@ -56,16 +57,23 @@ class Evaluation:
 
     def prepare(self, on_step: OnStep | None = None) -> None:
         """Encode every diagonal now, so that the first query is as fast as the next."""
-        steps = {s.name: s for s in self._plan.steps}
-        jobs = [(s, t) for s in self._plan.steps for t in s.terms if t.transform]
-        for done, (step, term) in enumerate(jobs):
+        jobs = [job for step in self._plan.steps for job in self._encodings(step)]
+        for done, (name, level, scale) in enumerate(jobs):
             if on_step is not None:
                 on_step(done, len(jobs))
-            wanted = step.scale * self._plan.target.moduli[step.level_in]
-            source = steps[step.inputs[term.source]]
-            self.encoded.transform(
-                self._plan.transforms[term.transform], step.level_in, wanted / source.scale
-            )
+            self.encoded.transform(self._plan.transforms[name], level, scale)
+
+    def _encodings(self, step: Step) -> Iterator[tuple[str, int, float]]:
+        """(key, level, scale) of the maps of a step."""
+        scales = {s.name: s.scale for s in self._plan.steps}
+        moduli = self._plan.target.moduli
+        for term in step.terms:
+            if term.transform:
+                wanted = step.scale * moduli[step.level_in]
+                yield term.transform, step.level_in, wanted / scales[step.inputs[term.source]]
+        if step.left:
+            operands = scales[step.inputs[0]], scales[step.inputs[1]]
+            yield from outer.encodings(step.left, step.right, step.level_in, operands, step.scale, moduli)
 
     def add_key(self, name: str, data: bytes) -> None:
         """Take one evaluation key.

@@ -1,0 +1,73 @@
+"""Models of real size under CKKS: how each is made and measured, for `python -m benchmarks.models --case`."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cipherformer as cf
+from benchmarks.bert_shapes import SHAPES, embeddings, private_bert
+from cipherformer.compiler import Options, compile_ckks
+from cipherformer.plan.estimate import estimate
+from cipherformer.report.categories import categories
+
+Case = Callable[[int, str], tuple[cf.Plan, NDArray[np.float64]]]
+"""(number of inputs, bootstrapping set) -> plan and inputs [n, ...]."""
+
+CALIBRATED_ON = 8
+
+
+def _bert(name: str) -> Case:
+    def made(count: int, bootstrap: str) -> tuple[cf.Plan, NDArray[np.float64]]:
+        model = private_bert(name)
+        samples = embeddings(name, CALIBRATED_ON)
+        plan = compile_ckks(model, samples, name=name, options=Options(log_n=16, bootstrap=bootstrap))
+        return plan, embeddings(name, count, seed=9)
+
+    return made
+
+
+CASES: dict[str, Case] = {name: _bert(name) for name in SHAPES}
+
+
+def measure_case(
+    plan: cf.Plan, inputs: NDArray[np.float64], threads: int, max_weight_bytes: int
+) -> dict[str, tuple[float, str]]:
+    """Metrics with their units. The first evaluation encodes the weights and is not counted."""
+    start = time.perf_counter()
+    keys = cf.generate_keys(plan.signature, threads=threads)
+    server = cf.Evaluation(plan, threads=threads, max_weight_bytes=max_weight_bytes)
+    for name, key in keys.evaluation_keys():
+        server.add_key(name, key)
+    made = time.perf_counter() - start
+    server.run(keys.encrypt(inputs[:1]))
+    seconds, processor, errors, equal = [], [], [], []
+    spent: Counter[str] = Counter()
+    for x in inputs:
+        query = keys.encrypt(x[None])
+        start, used = time.perf_counter(), time.process_time()
+        answer, trace = server.run(query)
+        seconds.append(time.perf_counter() - start)
+        processor.append(time.process_time() - used)
+        found, expected = keys.decrypt(answer), cf.reference(plan, x[None])
+        errors.append(float(np.abs(found - expected).max()))
+        equal.append(int(found.argmax()) == int(expected.argmax()))
+        spent.update(categories(plan.steps, trace.records))
+    cost = estimate(plan, threads=threads)
+    return {
+        "seconds": (median(seconds), "s"),
+        "predicted_seconds": (cost.seconds, "s"),
+        "seconds_processor": (median(processor), "s"),
+        "peak_memory_bytes": (float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024), "B"),
+        "max_logit_error": (max(errors), "1"),
+        "agreement": (float(np.mean(equal)), "1"),
+        "seconds_keys": (made, "s"),
+        "key_bytes": (float(cost.key_upload_bytes), "B"),
+        **{f"seconds: {name}": (value / len(inputs), "s") for name, value in spent.items()},
+    }

@@ -176,11 +176,12 @@ def _zeroed(p: Packer, name: str) -> str:
     return _moved(p, name, Layout(have.shape, have.bits), f"{name}.zeroed")
 
 
-def _moved(p: Packer, name: str, wanted: Layout, label: str) -> str:
-    """An identity map into another layout; two of them if one has more than `MAX_DIAGONALS` diagonals."""
+def _moved(p: Packer, name: str, wanted: Layout, label: str, *, halves: bool = False) -> str:
+    """An identity map into another layout; with `halves` two of them if one has more than `MAX_DIAGONALS`
+    diagonals."""
     have = p.layouts[name]
     moved = linear.routes(linear.Triplets.identity(int(np.prod(have.shape))), have, wanted)
-    middle = between(have, wanted) if len(moved.rotations()) > MAX_DIAGONALS else None
+    middle = between(have, wanted) if halves and len(moved.rotations()) > MAX_DIAGONALS else None
     if middle is not None:
         return _moved(p, _moved(p, name, middle, f"{label}.half"), wanted, label)
     transform = linear.make_transform(label, moved.diagonals(), have.slots)
@@ -252,7 +253,7 @@ def _pack_structured(p: Packer, r: Region) -> None:
     found = [term_routes(t, r.shape, s, layout) for t, s in zip(r.terms, sources, strict=True)]
     if layout.bits != near.bits and any(len(f.rotations()) > MAX_MOVED for f in found):
         _pack_structured_as(p, replace(r, name=f"{r.name}.near"), near, sources)
-        _moved(p, f"{r.name}.near", layout, r.name)
+        _moved(p, f"{r.name}.near", layout, r.name, halves=True)
         return
     _pack_structured_as(p, r, layout, sources)
 

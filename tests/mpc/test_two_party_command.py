@@ -29,6 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 eos_token_id=0,
             )
         )  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0)  # clear winners
     model.save_pretrained(path)
     np.savez(path / "prompts.npz", tokens=np.array([[3, 1, 4], [1, 5, 9]]))
     return path
@@ -47,7 +50,8 @@ def test_a_text_is_continued_token_by_token(folder: Path):
     tokens = np.array(found["tokens"])
     assert tokens.shape == (2, 3) and tokens.max() < WORDS
     assert found["agreement"] == 1.0
-    assert [line.strip() for line in printed.splitlines()[:6]] == [str(t) for t in tokens.ravel()]
+    shown = [line.strip() for line in printed.splitlines()]
+    assert [line for line in shown if line.isdigit()] == [str(t) for t in tokens.ravel()]
     assert len(found["steps"]) == 3 and all(step["rounds"] > 0 for step in found["steps"])  # type: ignore[arg-type, attr-defined]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,13 +77,16 @@ def build_generator(
         found = draft.by_name()
         for name, slot in (*_read(draft).items(), *_written(draft).items()):
             widths[slot] = max(widths.get(slot, 0), found[name].width)
-    parts = []
-    for draft, placement in zip(drafts, placements, strict=True):
-        outputs = {name.removesuffix(".reveal"): slot for name, slot in _written(draft).items()}
-        least = {name: widths[slot] for name, slot in (*_read(draft).items(), *outputs.items())}
-        compiled = compile_program(placement, least)
-        parts.append(Compiled(with_kept(compiled.program, _read(draft), widths), compiled.weights))
+    parts = (_kept(draft, placement, widths) for draft, placement in zip(drafts, placements, strict=True))
     return Generator(linked(parts), tuple(placements), steps)
+
+
+def _kept(draft: Program, placement: Placement, widths: Mapping[int, int]) -> Compiled:
+    """A step whose caches have these bits; made one after the other, since each holds all weights."""
+    outputs = {name.removesuffix(".reveal"): slot for name, slot in _written(draft).items()}
+    least = {name: widths[slot] for name, slot in (*_read(draft).items(), *outputs.items())}
+    compiled = compile_program(placement, least)
+    return Compiled(with_kept(compiled.program, _read(draft), widths), compiled.weights)
 
 
 def _read(program: Program) -> dict[str, int]:

@@ -57,6 +57,7 @@ class Decoder:
 
 
 def _decoder(model: Any, name: str, texts: NDArray[np.int64], margin: float) -> Decoder:
+    model.config.use_cache = False
     loaded = pretrained.wrapped(model.eval(), name, tokens=PROMPT + NEW - 1)
     graph = capture(loaded.module, loaded.example_inputs, name=name)
     table = pretrained.embedded(loaded, np.arange(model.config.vocab_size)[None])[0]

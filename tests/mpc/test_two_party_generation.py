@@ -125,6 +125,10 @@ def test_steps_out_of_order_are_refused():
     other = replace(others[0], steps=(replace(weight, width=weight.width + 1), *rest))
     with pytest.raises(FormatError, match="differ in their weights"):
         verify_chain((first, other))
+    carry = others[0].of("carry")[0]
+    steps = tuple(replace(s, width=s.width + 1) if s.name == carry.name else s for s in others[0].steps)
+    with pytest.raises(FormatError, match="another ring"):
+        verify_chain((first, replace(others[0], steps=steps)))
 
 
 def test_what_mixes_positions_is_refused():

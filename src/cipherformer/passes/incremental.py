@@ -139,6 +139,8 @@ class _Cutter:
         dims = self._dims(node)
         if node.op == "linear":
             dims = (ranks[0] - 1,)
+        if node.op == "concat" and len(node.inputs) == 1:
+            dims = ()
         if found[0] in dims:
             raise self._mixed(node)
         if not node.attrs.get("keepdim", True):

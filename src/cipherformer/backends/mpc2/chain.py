@@ -53,6 +53,11 @@ def verify_chain(programs: tuple[Program, ...]) -> None:
                 where=program.name,
                 why="a weight's mask would be another's",
             )
+    rings: dict[int, tuple[int, int]] = {}
+    for step in (s for program in programs for s in program.steps if s.op in ("keep", "carry")):
+        ring = (step.width, step.frac_bits)
+        if rings.setdefault(step.attrs["slot"], ring) != ring:
+            raise FormatError(f"{step.name} keeps or takes a wire of another ring", where=step.origin)
 
 
 def linked(parts: Iterable[Compiled]) -> Chain:

@@ -42,7 +42,7 @@ def two_party(folder: Path, *words: str) -> tuple[str, dict[str, object]]:
     given = ["two-party", "--model", folder, "--input", folder / "prompts.npz", "--json", out, *words]
     result = CliRunner().invoke(main, [str(word) for word in given], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output, json.loads(out.read_text())
+    return result.stdout, json.loads(out.read_text())
 
 
 def test_a_text_is_continued_token_by_token(folder: Path):

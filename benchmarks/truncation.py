@@ -77,12 +77,14 @@ def real_model(name: str, data: Path) -> RingGraph | None:
 
 
 def in_ring(loaded: pretrained.Loaded, tokens: np.ndarray) -> RingGraph:
-    """Captured and lowered, with ranges from two inputs: embedded tokens, or noise for images."""
+    """Captured and lowered, with ranges from two inputs: embedded tokens; noise for images, and for models
+    that read two texts.
+    """
     graph = capture(loaded.module, loaded.example_inputs, name=loaded.name)
     rng = np.random.default_rng(1)
     samples: list[dict[str, np.ndarray]] = [{}, {}]
     for node in graph.inputs:
-        if len(node.type.shape) == 3:
+        if len(node.type.shape) == 3 and len(graph.inputs) == 1:
             rows = pretrained.embedded(loaded, tokens)
             for sample, row in zip(samples, rows, strict=True):
                 sample[node.name] = np.asarray(row)[None].reshape(node.type.shape)

@@ -27,6 +27,11 @@ PRECISION = 13
 """Significant bits that the reciprocals' operands and results keep at least."""
 
 SLACK = 2.0
+"""By this factor divisors may leave their calibrated range."""
+
+VARIANCE_SLACK = 8.0
+"""The same for the upper end of inverse square roots: a rare token's row can have several times the variance of
+all that calibration saw, and a look-up of one number a row costs little."""
 
 
 def interval(build: Builder, name: str) -> tuple[float, float]:
@@ -119,7 +124,8 @@ def _prepared(
     low, high = interval(build, x)
     if low <= 0.0:
         newton.plan(low, high, budget.reciprocal, power=power)
-    plan = newton.plan(low / SLACK, high * SLACK, budget.reciprocal, power=power)
+    above = SLACK if power == -1.0 else VARIANCE_SLACK
+    plan = newton.plan(low / SLACK, high * above, budget.reciprocal, power=power)
     bits = max(0, PRECISION - int(np.floor(log2(low))))
     operand = build.emit("keep", x, frac_bits=bits)
     start = build.emit(

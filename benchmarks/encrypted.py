@@ -6,6 +6,8 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 import cipherformer as cf
 from benchmarks.bert_shapes import SHAPES, embeddings, private_bert
+from cipherformer.backends.ckks.client import ClientKeys
 from cipherformer.compiler import Options, compile_ckks
 from cipherformer.plan.estimate import estimate
 from cipherformer.report.categories import categories
@@ -36,15 +39,48 @@ def _bert(name: str) -> Case:
 CASES: dict[str, Case] = {name: _bert(name) for name in SHAPES}
 
 
-def measure_case(
-    plan: cf.Plan, inputs: NDArray[np.float64], threads: int, max_weight_bytes: int
-) -> dict[str, tuple[float, str]]:
+@dataclass(frozen=True)
+class Limits:
+    """Threads of a server, and what it may hold in memory; keys beyond it wait in files of `folder`."""
+
+    threads: int
+    weight_bytes: int
+    key_bytes: int | None
+    folder: Path
+
+
+def ready(plan: cf.Plan, limits: Limits) -> tuple[ClientKeys, cf.Evaluation]:
+    """A client's keys, and a server that has the public ones."""
+    keys = cf.generate_keys(plan.signature, threads=limits.threads)
+    server = cf.Evaluation(
+        plan,
+        threads=limits.threads,
+        max_weight_bytes=limits.weight_bytes,
+        max_key_bytes=limits.key_bytes,
+    )
+    for name, key in keys.evaluation_keys():
+        if limits.key_bytes is None:
+            server.add_key(name, key)
+        else:
+            file = limits.folder / f"{plan.name}-{name}.key"
+            file.write_bytes(key)
+            server.add_key(name, key, file.read_bytes)
+    return keys, server
+
+
+def held(server: cf.Evaluation, runs: int) -> dict[str, tuple[float, str]]:
+    """Memory of weights and keys, and keys read from disk for one of so many runs."""
+    return {
+        "weight_bytes": (float(server.encoded.memory_bytes), "B"),
+        "key_memory_bytes": (float(server.resident.peak_bytes), "B"),
+        "keys_read": (server.resident.loads / runs, "1"),
+    }
+
+
+def measure_case(plan: cf.Plan, inputs: NDArray[np.float64], limits: Limits) -> dict[str, tuple[float, str]]:
     """Metrics with their units. The first evaluation encodes the weights and is not counted."""
     start = time.perf_counter()
-    keys = cf.generate_keys(plan.signature, threads=threads)
-    server = cf.Evaluation(plan, threads=threads, max_weight_bytes=max_weight_bytes)
-    for name, key in keys.evaluation_keys():
-        server.add_key(name, key)
+    keys, server = ready(plan, limits)
     made = time.perf_counter() - start
     server.run(keys.encrypt(inputs[:1]))
     seconds, processor, errors, equal = [], [], [], []
@@ -59,7 +95,7 @@ def measure_case(
         errors.append(float(np.abs(found - expected).max()))
         equal.append(int(found.argmax()) == int(expected.argmax()))
         spent.update(categories(plan.steps, trace.records))
-    cost = estimate(plan, threads=threads)
+    cost = estimate(plan, threads=limits.threads)
     return {
         "seconds": (median(seconds), "s"),
         "predicted_seconds": (cost.seconds, "s"),
@@ -69,5 +105,6 @@ def measure_case(
         "agreement": (float(np.mean(equal)), "1"),
         "seconds_keys": (made, "s"),
         "key_bytes": (float(cost.key_upload_bytes), "B"),
+        **held(server, len(inputs) + 1),
         **{f"seconds: {name}": (value / len(inputs), "s") for name, value in spent.items()},
     }

@@ -17,6 +17,7 @@ of a query).
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import cipherformer as cf
-from benchmarks.encrypted import CASES, measure_case
+from benchmarks.encrypted import CASES, Limits, held, measure_case, ready
 from cipherformer.cli.output import print_table
 from cipherformer.plan.estimate import estimate
 from cipherformer.report import schema
@@ -45,14 +46,9 @@ def timed(call: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - start
 
 
-def measure(
-    plan: cf.Plan, inputs: NDArray[np.float64], threads: int, max_weight_bytes: int
-) -> dict[str, tuple[float, str]]:
+def measure(plan: cf.Plan, inputs: NDArray[np.float64], limits: Limits) -> dict[str, tuple[float, str]]:
     """Metrics with their units. The first evaluation encodes the weights and is not counted."""
-    keys = cf.generate_keys(plan.signature, threads=threads)
-    server = cf.Evaluation(plan, threads=threads, max_weight_bytes=max_weight_bytes)
-    for name, key in keys.evaluation_keys():
-        server.add_key(name, key)
+    keys, server = ready(plan, limits)
     server.run(keys.encrypt(inputs[:1]))
     times: dict[str, list[float]] = {"seconds_encrypt": [], "seconds_per_image": [], "seconds_decrypt": []}
     errors, equal, processor = [], [], []
@@ -70,8 +66,8 @@ def measure(
     return {
         **{name: (median(values), "s") for name, values in times.items()},
         "seconds_processor": (median(processor), "s"),
-        "seconds_predicted": (estimate(plan, threads=threads).seconds, "s"),
-        "weight_bytes": (float(server.encoded.memory_bytes), "B"),
+        "seconds_predicted": (estimate(plan, threads=limits.threads).seconds, "s"),
+        **held(server, len(inputs) + 1),
         "agreement": (float(np.mean(equal)), "1"),
         "max_error": (max(errors), "1"),
     }
@@ -84,6 +80,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=0, help="inputs to ask about (default 10, of a case 1)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--max-weight-gb", type=float, default=2.0, help="of encoded weights (default 2)")
+    parser.add_argument(
+        "--max-key-memory-gb", type=float, help="of evaluation keys; others are read when they are needed"
+    )
     parser.add_argument(
         "--case", action="append", metavar="NAME", default=[], help="a case, or a plan's name"
     )
@@ -118,17 +117,24 @@ def main() -> None:
                 )
             )
 
-    limit = int(options.max_weight_gb * 1e9)
-    for name in named:
-        count = options.count or 1
-        plan, data = CASES[name](count, options.bootstrap)
-        record(plan, count, measure_case(plan, data, options.threads, limit))
-    for folder, file in zip(options.plan, options.input, strict=True):
-        plan = cf.Plan.load(folder)
-        if options.case and plan.name not in options.case:
-            continue
-        inputs = np.load(file, allow_pickle=False)[: options.count or 10]
-        record(plan, len(inputs), measure(plan, inputs, options.threads, limit))
+    with tempfile.TemporaryDirectory() as temporary:
+        keys = options.max_key_memory_gb
+        limits = Limits(
+            options.threads,
+            int(options.max_weight_gb * 1e9),
+            None if keys is None else int(keys * 1e9),
+            Path(temporary),
+        )
+        for name in named:
+            count = options.count or 1
+            plan, data = CASES[name](count, options.bootstrap)
+            record(plan, count, measure_case(plan, data, limits))
+        for folder, file in zip(options.plan, options.input, strict=True):
+            plan = cf.Plan.load(folder)
+            if options.case and plan.name not in options.case:
+                continue
+            inputs = np.load(file, allow_pickle=False)[: options.count or 10]
+            record(plan, len(inputs), measure(plan, inputs, limits))
     print_table(Console(), suite_table("models", records))
     if options.json:
         schema.write(options.json, records)

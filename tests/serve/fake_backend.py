@@ -42,7 +42,7 @@ class FakeEvaluation:
         self._tag, self._steps, self._step_s = tag(parameters), steps, step_s
         self._keys: set[str] = set()
 
-    def add_key(self, name: str, data: bytes, /) -> None:
+    def add_key(self, name: str, data: bytes, reread=None, /) -> None:
         if not data.startswith(b"FAKE"):
             raise FormatError("not a key", where=name)
         if not data.startswith(self._tag):

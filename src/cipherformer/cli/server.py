@@ -42,6 +42,11 @@ DEFAULT_ADDRESS = "unix:cipherformer.sock"
     show_default="2.1",
     help="Of encoded weights in memory; beyond it the largest are kept compact, which costs time.",
 )
+@click.option(
+    "--max-key-memory-gb",
+    type=click.FloatRange(0.001, 1000),
+    help="Of evaluation keys in memory; beyond it they are read from disk when a step needs them.",
+)
 @click.option("--log", "log_path", type=NEW_FILE, help="File for the log, a JSON object a line; else stderr.")
 def serve(
     plan: Path,
@@ -51,6 +56,7 @@ def serve(
     max_key_gb: float,
     max_clients: int,
     max_weight_gb: float,
+    max_key_memory_gb: float | None,
     log_path: Path | None,
 ) -> None:
     """Answer encrypted queries for the plan in folder PLAN.
@@ -74,6 +80,7 @@ def serve(
                 key_store,
                 threads=threads,
                 max_weight_bytes=int(max_weight_gb * 1e9),
+                max_key_bytes=int(max_key_memory_gb * 1e9) if max_key_memory_gb else None,
                 options=options,
                 log=log,
             )

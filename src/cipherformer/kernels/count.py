@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -115,6 +115,20 @@ class Ledger:
         self.relinearise = max(self.relinearise, other.relinearise)
         self.conjugate = max(self.conjugate, other.conjugate)
         self.raised = max(self.raised, other.raised)
+
+    def taken(self) -> Ledger:
+        """What was noted up to now, which this ledger then forgets."""
+        out = replace(self)
+        self.counts, self.rotations = Counter(), {}
+        self.relinearise = self.conjugate = self.raised = -1
+        return out
+
+    def key_names(self) -> frozenset[str]:
+        """Names of the keys noted, as a signature calls them."""
+        names = {f"rotate-{steps}" for steps in self.rotations}
+        names |= {"relinearise"} if self.relinearise >= 0 else set()
+        names |= {"conjugate"} if self.conjugate >= 0 else set()
+        return frozenset(names | ({"encapsulate", "decapsulate"} if self.raised >= 0 else set()))
 
     def join(self, other: Ledger) -> None:
         """Count what ran beside this."""

@@ -30,8 +30,8 @@ SLACK = 2.0
 """By this factor divisors may leave their calibrated range."""
 
 VARIANCE_SLACK = 8.0
-"""The same for the upper end of inverse square roots: a rare token's row can have several times the variance of
-all that calibration saw, and a look-up of one number a row costs little."""
+"""The same for the upper end of inverse square roots: a rare token's row can have several times the variance
+of all that calibration saw, and a look-up of one number a row costs little."""
 
 
 def interval(build: Builder, name: str) -> tuple[float, float]:

@@ -67,16 +67,30 @@ class Plan:
         return max((s.level for s in self.steps if s.kernel == "input"), default=0)
 
     @cached_property
-    def ledger(self) -> Ledger:
-        """Operations and keys, from a run on levels and scales alone."""
-        algebra = CountAlgebra(self.target.moduli, self.target.slots, bootstrap=self.bootstrap)
+    def ledgers(self) -> tuple[Ledger, ...]:
+        """Operations and keys of each step, from a run on levels and scales alone."""
         inputs = {s.name: Shadow(s.level, s.scale) for s in self.steps if s.kernel == "input"}
+        algebra = CountAlgebra(self.target.moduli, self.target.slots, bootstrap=self.bootstrap)
+        found: list[Ledger] = []
 
         def enter(step: Step) -> None:
+            leave()
             algebra.ledger.step = step.name
 
+        def leave() -> None:
+            found.append(algebra.ledger.taken())
+
         execute(algebra, self.steps, self.transforms, self.vectors, inputs, self.outputs, enter)
-        return algebra.ledger
+        leave()
+        return tuple(found[1:])
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Operations and keys of a run."""
+        total = Ledger()
+        for ledger in self.ledgers:
+            total.join(ledger)
+        return total
 
     @cached_property
     def signature(self) -> Signature:

@@ -20,6 +20,7 @@ def make_server(
     *,
     threads: int = 2,
     max_weight_bytes: int = MAX_WEIGHT_BYTES,
+    max_key_bytes: int | None = None,
     options: ServerOptions | None = None,
     log: Log = lambda event, facts: None,
     on_step: Callable[[int, int], None] | None = None,
@@ -32,6 +33,7 @@ def make_server(
         key_store: folder for the clients' evaluation keys; created if needed.
         threads: of the engine.
         max_weight_bytes: of encoded weights in memory; see `Evaluation`.
+        max_key_bytes: of evaluation keys in memory; see `Evaluation`.
         options: limits and times.
         log: takes events.
         on_step: called while weights are encoded.
@@ -44,6 +46,6 @@ def make_server(
     first.prepare(on_step)
 
     def make() -> Evaluation:
-        return Evaluation(plan, threads=threads, encoded=first.encoded)
+        return Evaluation(plan, threads=threads, encoded=first.encoded, max_key_bytes=max_key_bytes)
 
     return Server(where, PlanFacts.of(plan.signature), make, Path(key_store), options=options, log=log)

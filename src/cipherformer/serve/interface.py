@@ -55,8 +55,8 @@ class PlanFacts:
 class Evaluation(Protocol):
     """The server's side of a backend: one plan with one client's evaluation keys."""
 
-    def add_key(self, name: str, data: bytes, /) -> None:
-        """Takes one evaluation key.
+    def add_key(self, name: str, data: bytes, reread: Callable[[], bytes] | None = None, /) -> None:
+        """Takes one evaluation key; `reread` gives its bytes again, so that it need not stay in memory.
 
         Raises:
             KeyMismatchError: if it belongs to other parameters.

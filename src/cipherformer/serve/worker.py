@@ -77,7 +77,7 @@ class Worker:
         if self._evaluation is None:
             self._client, self._evaluation = manifest.client, self._make()
         evaluation = self._resident(manifest.client) or self._make()
-        evaluation.add_key(entry.name, self._store.read(manifest.client, entry))
+        self._add(evaluation, manifest, entry)
 
     def evaluation(self, manifest: Manifest, on_step: OnStep | None = None) -> Evaluation:
         """The evaluation with this client's keys, as far as they are on disk. Call it inside a turn.
@@ -95,11 +95,17 @@ class Worker:
             if on_step is not None:
                 on_step(done, len(stored))
             try:
-                evaluation.add_key(entry.name, self._store.read(manifest.client, entry))
+                self._add(evaluation, manifest, entry)
             except (CipherformerError, ValueError):
                 self._store.discard(manifest.client, entry)
         self._client, self._evaluation = manifest.client, evaluation
         return evaluation
+
+    def _add(self, evaluation: Evaluation, manifest: Manifest, entry: KeyEntry) -> None:
+        def read() -> bytes:
+            return self._store.read(manifest.client, entry)
+
+        evaluation.add_key(entry.name, read(), read)
 
     def _resident(self, client: str) -> Evaluation | None:
         return self._evaluation if self._client == client else None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from cipherformer import _native as native
 from cipherformer.backends.ckks.algebra import CkksAlgebra, Encoded, Refresher
 from cipherformer.backends.ckks.engine import make_context, reading
+from cipherformer.backends.ckks.resident import ResidentKeys
 from cipherformer.backends.ckks.trace import Trace
 from cipherformer.errors import FormatError, KeyMismatchError
 from cipherformer.kernels import outer
@@ -29,6 +30,8 @@ class Evaluation:
         encoded: plaintexts encoded earlier for the same plan, to be shared between clients.
         max_weight_bytes: of encoded diagonals in memory: the largest are kept compact until all fit, which
             costs their transforms at every query.
+        max_key_bytes: of evaluation keys in memory, of those that can be read again; the keys that one step
+            needs are held together in any case. None: all stay.
         refresher: in place of bootstrapping, for tests.
     """
 
@@ -39,6 +42,7 @@ class Evaluation:
         threads: int = 2,
         encoded: Encoded | None = None,
         max_weight_bytes: int = MAX_WEIGHT_BYTES,
+        max_key_bytes: int | None = None,
         refresher: Refresher | None = None,
     ) -> None:
         self._plan = plan
@@ -48,11 +52,12 @@ class Evaluation:
             encoded = Encoded(make_context(plan.target, threads=threads), weights.compact)
         self.encoded = encoded
         self._context = self.encoded.context
-        self._keys = native.KeySet(self._context)
-        self._evaluator = native.Evaluator(self._context, self._keys)
+        keys = native.KeySet(self._context)
+        self._evaluator = native.Evaluator(self._context, keys)
+        needs = [ledger.key_names() for ledger in plan.ledgers]
+        self.resident = ResidentKeys(keys, needs, max_key_bytes)
         self._refresher = refresher
         self._public_key: native.PublicKey | None = None
-        self._have: set[str] = set()
         self.ledger = Ledger()
 
     def prepare(self, on_step: OnStep | None = None) -> None:
@@ -75,8 +80,13 @@ class Evaluation:
             operands = scales[step.inputs[0]], scales[step.inputs[1]]
             yield from outer.encodings(step.left, step.right, step.level_in, operands, step.scale, moduli)
 
-    def add_key(self, name: str, data: bytes) -> None:
+    def add_key(self, name: str, data: bytes, reread: Callable[[], bytes] | None = None) -> None:
         """Take one evaluation key.
+
+        Args:
+            name: in the plan's signature.
+            data: its bytes.
+            reread: gives the bytes again, so that the key need not stay in memory.
 
         Raises:
             KeyMismatchError: made for other parameters, not named by the plan, or cut to too low a level.
@@ -85,8 +95,11 @@ class Evaluation:
         if name == "public" and name in self._signature.key_levels:
             with reading("the public key"):
                 self._public_key = self._context.public_key(data)
-            self._have.add(name)
             return
+        again = None if reread is None else lambda: self._checked(name, reread())
+        self.resident.add(name, self._checked(name, data), again)
+
+    def _checked(self, name: str, data: bytes) -> native.SwitchingKey:
         with reading(f"the key {name}"):
             key = self._context.switching_key(data)
         wanted = self._signature.key_levels.get(name)
@@ -98,12 +111,12 @@ class Evaluation:
                 + ("" if wanted is None else f", level {wanted} is needed"),
                 fix="make the keys from this plan's signature",
             )
-        self._keys.add(key)
-        self._have.add(name)
+        return key
 
     def missing_keys(self) -> tuple[str, ...]:
         """Names of the keys that are still needed."""
-        return tuple(name for name in self._signature.keys if name not in self._have)
+        have = {"public"} if self._public_key is not None else set()
+        return tuple(n for n in self._signature.keys if n not in have and not self.resident.knows(n))
 
     def run(self, query: list[bytes], on_step: OnStep | None = None) -> tuple[list[bytes], Trace]:
         """Answer one query; also returns where the time went.
@@ -140,6 +153,8 @@ class Evaluation:
         def enter(step: Step) -> None:
             trace.layer, trace.node, algebra.ledger.step = step.origin or step.name, step.name, step.name
             position = next(done)
+            with trace.timed("deserialise"):
+                self.resident.enter(position)
             if on_step is not None:
                 on_step(position, len(self._plan.steps))
 

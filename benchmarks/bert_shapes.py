@@ -17,7 +17,7 @@ TOKENS = 128
 SHAPES = {"bert-tiny-128": (2, 128, 2), "bert-mini-128": (4, 256, 4)}
 """Layers, features, heads; the MLP is four times as wide."""
 
-EXPONENT, EPSILON = 4, 0.5
+EXPONENT, EPSILON = 4, 1.5
 DEGREE = 7
 STATISTICS = 8
 """Inputs that normalisation statistics and intervals are taken from."""

@@ -80,7 +80,7 @@ def test_check_lists_every_obstacle_and_returns_1() -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("nonsense", "neither a folder nor PACKAGE.MODULE:FACTORY"),
+        ("nonsense", "neither a file, a folder nor"),
         ("no.such.module:build", "cannot import the model"),
         ("tiny:nothing", "cannot import the model"),
         ("test_cli:NOT_A_MODEL", "not a function that returns a model"),

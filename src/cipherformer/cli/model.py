@@ -82,7 +82,7 @@ def call_reference(reference: str, what: str = "model") -> Any:
     match = re.fullmatch(r"([\w.]+):([\w.]+)(?:\((.*)\))?", reference)
     if match is None:
         raise ModelError(
-            "this is neither a file or folder nor PACKAGE.MODULE:FACTORY",
+            "this is neither a file, a folder nor PACKAGE.MODULE:FACTORY",
             where=reference,
             fix="write for example my_package.models:build, or the path of a folder with config.json",
         )

@@ -73,7 +73,9 @@ def place(
     best = min(reversed(found), key=aim.of)
     solved = optimal(graph, target, aim, found[-1], seconds=seconds, on_program=on_program)
     if target.narrower and (solved is None or solved.solved is None or solved.solved.timed_out):
-        solved = _better(solved, _in_one_ring(graph, target, aim, found[-1], seconds, on_program), aim)
+        bound = solved.solved.bound if solved is not None and solved.solved is not None else 0.0
+        single = _in_one_ring(graph, target, aim, found[-1], seconds, bound, on_program)
+        solved = _better(solved, single, aim)
     if solved is not None and aim.of(solved) <= aim.of(best):
         return solved
     why = "the solver found no placement in its time"
@@ -90,15 +92,18 @@ def _in_one_ring(
     aim: Objective,
     start: Placement,
     seconds: float,
+    bound: float,
     on_program: Callable[[int, int], None] | None,
 ) -> Placement | None:
-    """`optimal` without the narrower rings: a smaller program, which the solver finishes."""
+    """`optimal` without the narrower rings: a smaller program, which the solver finishes. `bound` is what is
+    known with them, so that the gap stays that of the harder program."""
     single = replace(target, narrower=())
     found = optimal(graph, single, aim, start, seconds=seconds, on_program=on_program)
     if found is None or found.solved is None:
         return found
     why = "several rings were too hard in the time: this is the optimum in the widest one"
-    return replace(found, target=target, solved=replace(found.solved, taken="optimal in one ring", why=why))
+    book = replace(found.solved, bound=min(bound, found.solved.cost), taken="optimal in one ring", why=why)
+    return replace(found, target=target, solved=book)
 
 
 def _better(a: Placement | None, b: Placement | None, aim: Objective) -> Placement | None:

@@ -32,8 +32,6 @@ from cipherformer.passes.placement import Placement, magnitude
 from cipherformer.passes.ring_cost import public_numbers
 from cipherformer.passes.widths import least_width, needed_widths, without_ring_changes
 
-_MOVES = ("reshape", "permute", "expand", "slice", "concat")
-_SUMS = ("add", "sub", "neg", "sum", "lift")
 _RINGS = ("extend", "narrow")
 
 

@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from small_models import attention_graph, samples
 
 from cipherformer.backends import exact, fixed
+from cipherformer.backends.mpc2.additive import on_shares
 from cipherformer.backends.mpc2.build import build
+from cipherformer.backends.mpc2.compile import Compiled
 from cipherformer.backends.mpc2.dealer import Seeds, insecure_tape
 from cipherformer.backends.mpc2.insecure_local import insecure_run
 from cipherformer.backends.mpc2.party import SETUP_ROUND
 from cipherformer.backends.mpc2.prg import fresh_seed
+from cipherformer.backends.mpc2.program import Program, Step
 from cipherformer.backends.mpc2.protocols import cost
 from cipherformer.graph import Graph
 from cipherformer.graph.rewrite import GraphBuilder
@@ -25,11 +28,9 @@ from cipherformer.graph.rewrite import GraphBuilder
 few = settings(max_examples=12, deadline=None, derandomize=True)
 
 
-def agree(
-    graph: Graph, inputs: list[dict[str, np.ndarray]], *, method: str = "ring.masked", error: float
-) -> None:
+def agree(graph: Graph, inputs: list[dict[str, np.ndarray]], *, error: float, **options: str) -> None:
     """Bits as `fixed`, values as float64 within `error`, bytes and rounds as declared."""
-    built = build(graph, inputs, method=method)
+    built = build(graph, inputs, **options)
     program, seeds = built.compiled.program, Seeds(fresh_seed(), fresh_seed())
     declared = cost(program)
     for number, sample in enumerate(inputs[:2]):
@@ -113,6 +114,55 @@ def test_each_operation(name: str, seed: int):
 def test_a_transformer(method: str):
     error = {"ring.secformer": 0.1, "ring.puma": 0.1, "ring.shaft": 0.03}.get(method, 5e-3)
     agree(attention_graph(4, 8, 2), samples((1, 4, 3)), method=method, error=error)
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_each_operation_on_additive_shares(name: str):
+    shape, make, error = OPS[name]
+    rng = np.random.default_rng(0)
+    g = GraphBuilder(name)
+    graph = g.finish(make(g, g.input("x", shape), rng))
+    inputs = [{"x": rng.uniform(-2.0, 2.0, size=shape)} for _ in range(4)]
+    agree(graph, inputs, error=error, protocol="additive")
+
+
+@pytest.mark.parametrize("policy", ["every", "lazy", "optimal"])
+@pytest.mark.parametrize("method", ["ring.masked", "ring"])
+def test_a_transformer_on_additive_shares(method: str, policy: str):
+    graph = attention_graph(4, 8, 2)
+    agree(graph, samples((1, 4, 3)), method=method, policy=policy, protocol="additive", error=5e-3)
+
+
+def test_fewer_truncations_cost_less_on_additive_shares():
+    """There each is an opening: rounds and bytes fall with them, which is what `optimal` is for."""
+    graph, inputs = attention_graph(4, 8, 2), samples((1, 4, 3))
+    found = {}
+    for policy in ("every", "optimal"):
+        built = build(graph, inputs, policy=policy, protocol="additive")
+        found[policy] = cost(built.compiled.program), built.placement.truncated_elements
+    (every, many), (optimal, few_left) = found["every"], found["optimal"]
+    assert few_left < many
+    assert optimal.rounds < every.rounds and optimal.server_bytes < every.server_bytes
+
+
+def test_truncation_on_shares_over_its_whole_range():
+    """At most one unit from exact, up to the bound, where truncating each share alone would fail."""
+    program = _one_truncation(bits=16)
+    rng = np.random.default_rng(5)
+    x = rng.integers(-(1 << 62), 1 << 62, size=4096)
+    x[:4] = ((1 << 62) - 1, -(1 << 62), 0, -1)
+    run = insecure_run(Compiled(program, {}), {"x": x.astype(object)})
+    difference = run.integers[0] - (x >> 16)
+    assert set(np.unique(difference)) == {0, 1}
+
+
+def _one_truncation(bits: int) -> Program:
+    steps = (
+        Step("x", "input", (), (4096,), 64, 0),
+        Step("t", "trunc", ("x",), (4096,), 64, 0, {"bits": bits}),
+        Step("t.reveal", "reveal", ("t",), (4096,), 64, 0),
+    )
+    return on_shares(Program(steps, ("t.reveal",), {}, "one"))
 
 
 def test_comparisons_of_wide_values():

@@ -26,8 +26,8 @@ FAR = 5.5
 """Standard deviations: of about 10,000 bits looked at, none is this far off by chance once in 1,000 runs."""
 
 
-@pytest.fixture(scope="module")
-def model() -> Built:
+@pytest.fixture(scope="module", params=["masked", "additive"])
+def model(request: pytest.FixtureRequest) -> Built:
     """Every protocol: products of both kinds, functions, comparisons of both depths, extensions."""
     rng = np.random.default_rng(0)
     g = GraphBuilder("all")
@@ -36,7 +36,8 @@ def model() -> Built:
     h = g.emit("softmax", h, dim=1)
     h = g.emit("add", h, g.emit("gelu", g.emit("mul", h, x), approximate="none"))
     big = g.emit("relu", g.emit("mul", h, g.constant(2.0**20)))
-    return build(g.finish(h, big), [{"x": rng.uniform(-1, 1, size=(1, 4))} for _ in range(4)])
+    inputs = [{"x": rng.uniform(-1, 1, size=(1, 4))} for _ in range(4)]
+    return build(g.finish(h, big), inputs, protocol=request.param)
 
 
 def openings(program: Program, received: dict[int, bytes], sender: int) -> dict[str, list[np.ndarray]]:
@@ -71,8 +72,12 @@ def test_openings_and_material_are_uniform(model: Built):
                     found = np.array([int(place.sum()) for place in places])
                     counts[name, me, i] = counts.get((name, me, i), 0) + found
                     widths[name, me, i] = arrays[i].size
-    kinds = {"input", "product", "weighted", "extend", "fourier", "compare", "merge", "bit", "lookup", "gate"}
-    assert {program.by_name()[name].op for name, _, _ in counts} == {*kinds, "reveal"}
+    kinds = {"input", "compare", "merge", "bit"}
+    if program.of("reveal"):
+        kinds |= {"product", "weighted", "extend", "fourier", "lookup", "gate", "reveal"}
+    else:
+        kinds |= {"open", "shares.reveal"}
+    assert {program.by_name()[name].op for name, _, _ in counts} == kinds
     for key, bits in counts.items():
         trials = RUNS * widths[key]
         assert np.all(np.abs(bits - trials / 2) <= FAR * np.sqrt(trials / 4)), key
@@ -114,9 +119,8 @@ def test_no_mask_serves_twice(model: Built, monkeypatch: pytest.MonkeyPatch):
     seeds = Seeds(fresh_seed(), fresh_seed())
     for i in range(2):
         insecure_run(model.compiled, {"x": np.zeros((1, 4))}, seeds=seeds, version=bytes([i]))
-    opened = [
-        s for s in program.steps if s.op in ("product", "weighted", "extend", "fourier", "lookup", "gate")
-    ]
+    kinds = ("product", "weighted", "extend", "fourier", "lookup", "gate", "open")
+    opened = [s for s in program.steps if s.op in kinds]
     big = [s for s in opened if np.prod(s.shape) * s.width >= 128]
     assert len(big) > 5 and len(seen) >= 2 * 2 * len(big)
 
@@ -130,6 +134,28 @@ def test_streams_are_those_of_their_place():
     ]
     assert len({*draws, *others}) == 11
     assert np.array_equal(stream.draw(5, 1, (100,), 64)[:10], stream.draw(5, 1, (10,), 64))
+
+
+def test_programs_on_shares_are_verified():
+    program = build(attention_graph(4, 8, 2), samples((1, 4, 3)), protocol="additive").compiled.program
+    steps = list(program.steps)
+
+    def broken(kind: str, **changes: object) -> Program:
+        index = next(i for i, s in enumerate(steps) if s.op == kind)
+        return replace(program, steps=(*steps[:index], replace(steps[index], **changes), *steps[index + 1 :]))
+
+    verify(program)
+    opened = next(s for s in steps if s.op == "open")
+    for wrong in (
+        broken("shares.trunc", inputs=opened.inputs),  # shares where a wire is read
+        broken("shares.trunc", attrs={"bits": 63}),
+        broken("shares.reveal", inputs=(opened.name,)),  # the other way round
+        broken("open", width=65),
+        broken("shares.product", op="product"),
+        broken("shares.add", width=32),
+    ):
+        with pytest.raises(FormatError):
+            verify(wrong)
 
 
 def test_programs_are_verified():

@@ -14,8 +14,12 @@ from cipherformer.backends.mpc2.verify import verify
 from cipherformer.graph import Graph
 from cipherformer.passes.placement import Placement
 from cipherformer.passes.ring import to_ring
-from cipherformer.passes.truncate import place
+from cipherformer.passes.truncate import Objective, place
+from cipherformer.targets.protocols import NETWORKS, PROTOCOLS
 from cipherformer.targets.ring import RingTarget, Truncation
+
+PROFILES = ("masked", "additive")
+"""What the two parties run, as profiles of `targets.protocols`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +30,19 @@ class Built:
     placement: Placement
 
 
-def build(
-    graph: Graph,
-    samples: Sequence[Mapping[str, NDArray[Any]]],
-    *,
-    method: str = "ring.masked",
-    frac_bits: int = 16,
-    margin: float = 0.25,
-    policy: str = "every",
-) -> Built:
+def build(graph: Graph, samples: Sequence[Mapping[str, NDArray[Any]]], **options: Any) -> Built:
     """Lowers, calibrates, places truncations and compiles.
 
     Args:
         graph: captured.
         samples: typical inputs.
-        method: as `passes.ring.to_ring` has it.
-        frac_bits: after a truncation.
-        margin: by which ranges are widened.
-        policy: of truncations. They cost nothing here, but products grow without them.
+        options: as `placed` has them.
 
     Raises:
         ModelError: an op without a form in a ring.
         LimitError: a value does not fit 64 bits.
     """
-    placement = placed(graph, samples, method=method, frac_bits=frac_bits, margin=margin, policy=policy)
+    placement = placed(graph, samples, **options)
     compiled = compile_program(placement)
     verify(compiled.program)
     return Built(compiled, placement)
@@ -63,8 +56,23 @@ def placed(
     frac_bits: int = 16,
     margin: float = 0.25,
     policy: str = "every",
+    protocol: str = "masked",
+    network: str = "lan",
 ) -> Placement:
-    """All of `build` before compiling."""
+    """All of `build` before compiling.
+
+    Args:
+        graph: captured.
+        samples: typical inputs.
+        method: as `passes.ring.to_ring` has it.
+        frac_bits: after a truncation.
+        margin: by which ranges are widened.
+        policy: of truncations. They cost nothing on masked wires, but products grow without them.
+        protocol: `masked` wires, or `additive` shares, where each truncation is an opening.
+        network: that the policy `optimal` has in mind.
+    """
     ring = to_ring(graph, samples, method=method, margin=margin)
-    target = RingTarget(WORD, frac_bits, 0, Truncation.TRUNCATE_REDUCE)
-    return place(ring.graph, target, policy)
+    profile = PROTOCOLS[protocol]
+    guard = 0 if profile.truncation is Truncation.TRUNCATE_REDUCE else 1
+    target = RingTarget(WORD, frac_bits, guard, profile.truncation)
+    return place(ring.graph, target, policy, objective=Objective(profile, NETWORKS[network]))

@@ -22,6 +22,7 @@ import numpy as np
 from cipherformer.approx.fourier import IntegerWaves, integer_waves
 from cipherformer.backends.integers import scaled
 from cipherformer.backends.mpc2 import compare
+from cipherformer.backends.mpc2.additive import on_shares
 from cipherformer.backends.mpc2.program import PRODUCTS, Program, Step
 from cipherformer.backends.mpc2.protocols import opens
 from cipherformer.backends.mpc2.ring import U64, WORD, Ring, encoded
@@ -31,6 +32,7 @@ from cipherformer.ops.spec import integer, numbers
 from cipherformer.passes.placement import Placement, magnitude
 from cipherformer.passes.ring_cost import public_numbers
 from cipherformer.passes.widths import least_width, needed_widths, without_ring_changes
+from cipherformer.targets.ring import Truncation
 
 _RINGS = ("extend", "narrow")
 
@@ -51,13 +53,16 @@ class Compiled:
 def compile_program(placement: Placement, widths: Mapping[str, int] = MappingProxyType({})) -> Compiled:
     """The protocol steps of a placed graph.
 
+    They are on masked wires where it truncates by truncate-reduce, and on additive shares where truncations
+    are probabilistic and stay in their ring.
+
     Args:
         placement: of the graph.
         widths: bits that inputs and outputs have at least, by name.
 
     Raises:
-        LimitError: the ring is not that of 64 bits, or a value does not leave the bit of headroom that
-            extensions need.
+        LimitError: the ring is not that of 64 bits, truncations are of another kind, or a value does not
+            leave the bit of headroom that extensions and truncations need.
     """
     if placement.target.width != WORD:
         raise LimitError(
@@ -65,6 +70,8 @@ def compile_program(placement: Placement, widths: Mapping[str, int] = MappingPro
             why="the parties compute modulo 2^64",
             fix="place for 64",
         )
+    if placement.target.truncation is Truncation.EXACT:
+        raise LimitError("truncations to the nearest", fix="place with truncate-reduce or probabilistic ones")
     return _Compiler(placement, widths).run()
 
 
@@ -82,6 +89,9 @@ class _Compiler:
         self.weights: dict[str, Ring] = {}
         self.asked = widths
         self.needed = needed_widths(self.graph, self.bits, widths)
+        self.shares = placement.target.truncation is Truncation.PROBABILISTIC
+        if self.shares:
+            self.needed = dict.fromkeys(self.needed, WORD)
         self.wider: dict[str, str] = {}
         self.bit_of: dict[tuple[str, tuple[int, ...]], str] = {}
 
@@ -101,7 +111,8 @@ class _Compiler:
         steps = tuple(replace(step, number=i) for i, step in enumerate(_live(order, outputs)))
         kept = {step.name for step in steps}
         weights = {name: value for name, value in self.weights.items() if name in kept}
-        return Compiled(Program(steps, tuple(outputs), self.public, self.graph.name), weights)
+        program = Program(steps, tuple(outputs), self.public, self.graph.name)
+        return Compiled(on_shares(program) if self.shares else program, weights)
 
     # --- widths ---
 
@@ -156,7 +167,7 @@ class _Compiler:
         """In the ring that the operand has: what is extended at all is extended behind the truncation."""
         name, bits = node.inputs[0], integer(node.attrs, "bits")
         wire = self.wider.get(name, name) if self.steps[name].width < width + bits else name
-        self._step(node, "trunc", [wire], self.steps[wire].width - bits)
+        self._step(node, "trunc", [wire], WORD if self.shares else self.steps[wire].width - bits)
 
     def _operand(self, name: str, width: int) -> str:
         return self._weight(name) if name in self.graph.constants else self._wire(name, width)
@@ -317,7 +328,7 @@ class _Compiler:
         """Dealt by the term, so in no wider ring than the value needs."""
         wire = self._wire(node.inputs[0], self._waves(node).log_size)
         attrs = {"operand_bits": self.bits[node.inputs[0]]}
-        self._step(node, "fourier", [wire], self._least(node), **attrs)
+        self._step(node, "fourier", [wire], WORD if self.shares else self._least(node), **attrs)
 
 
 def _live(steps: list[Step], outputs: list[str]) -> list[Step]:

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cipherformer.backends.mpc2.prg import Stream
-from cipherformer.backends.mpc2.program import Program, Step
+from cipherformer.backends.mpc2.program import SHARES, Program, Step
 from cipherformer.backends.mpc2.protocol import DealerState, Masks
 from cipherformer.backends.mpc2.protocols import PROTOCOLS
 from cipherformer.backends.mpc2.ring import Ring, lowest, packed
 
 MODEL = b"model"
 Kept = dict[int, Masks]
-_NEEDS_MASK = ("trunc", "fourier")
+_NEEDS_MASK = ("trunc", "fourier", f"{SHARES}trunc", f"{SHARES}fourier")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class Product(_Opened):
 class Weighted(_Opened):
     """A secret factor and one of the server's."""
 
+    works_ahead = True
+
     def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
         x, weight = _apart(step, state.inputs(step))
         fresh = state.fresh(step)

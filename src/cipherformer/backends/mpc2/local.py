@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cipherformer.backends.mpc2.narrow import widened
-from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Slot, Step
+from cipherformer.backends.mpc2.program import CLIENT, SERVER, SHARES, Program, Slot, Step
 from cipherformer.backends.mpc2.protocol import DealerState, Held, Masks, PartyState, Protocol, spread, whole
 from cipherformer.backends.mpc2.ring import U64, Ring, linear_map, lowest, product
 
@@ -41,7 +41,7 @@ class Local(Protocol):
 
 def mapped(step: Step, program: Program, operands: list[Ring]) -> Ring:
     """A sum or a move."""
-    return linear_map(step.op, step.attrs, operands)
+    return linear_map(step.op.removeprefix(SHARES), step.attrs, operands)
 
 
 def scaled(step: Step, program: Program, operands: list[Ring]) -> Ring:

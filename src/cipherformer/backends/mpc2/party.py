@@ -12,7 +12,6 @@ from typing import Protocol as Interface
 import numpy as np
 
 from cipherformer.backends.mpc2.dealer import MODEL
-from cipherformer.backends.mpc2.linear import Weighted
 from cipherformer.backends.mpc2.narrow import Narrow
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Step
@@ -182,12 +181,12 @@ class Party:
         online = [step for step in self.program.steps if step.op != "weight"]
         wanted: set[str] = set()
         for step in reversed(online):
-            if step.op == "weighted" or (step.name in wanted and not opens(step)):
+            if PROTOCOLS[step.op].works_ahead or (step.name in wanted and not opens(step)):
                 wanted.update(step.inputs)
         last = {name: step.name for step in online for name in step.inputs if name in wanted}
         for step in online:
             protocol = PROTOCOLS[step.op]
-            if isinstance(protocol, Weighted):
+            if protocol.works_ahead:
                 state.ahead[step.name] = protocol.ahead(step, state)
             if step.name in wanted:
                 state.dealt[step.name] = prepared.material(step) if step.op == "trunc" else []

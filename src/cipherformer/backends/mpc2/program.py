@@ -3,7 +3,7 @@
 A *wire* is a value x modulo 2^width of which both parties know x + r, while each holds a share of the mask
 r. A step makes one wire (or, inside a comparison, bits). Steps are sorted by the round in which they run;
 those that open something send it in that round, in one frame with all others, and what they make is known in
-the next.
+the next. In a program on additive shares most steps leave x as the sum of two shares instead.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ from cipherformer.backends.mpc2.ring import Ring, packed_bytes
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 SERVER, CLIENT = 0, 1
 PRODUCTS = ("mul", "matmul", "linear", "conv2d")
+SHARES = "shares."
+"""Prefix of the protocols that leave additive shares."""
+WIRES = ("input", "weight", "open")
+BITS = ("compare", "merge", "bit")
+"""What makes masked wires, and bits, in a program on additive shares."""
 
 
 @dataclass(frozen=True, slots=True)

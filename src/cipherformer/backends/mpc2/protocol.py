@@ -14,6 +14,7 @@ from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Slot, St
 from cipherformer.backends.mpc2.ring import Ring, lowest
 
 MASK_SLOT, PRIVATE_SLOT = 1000, 2000
+ZERO = np.zeros((), np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,12 @@ class DealerState:
     weight: Callable[[Step], Masks]
     known: dict[str, Masks] = field(default_factory=dict)
     kept: dict[int, Masks] = field(default_factory=dict)
+    masked: bool = True
 
     def fresh(self, step: Step, *, xor: bool = False) -> Masks:
-        """The mask that both parties draw their shares of."""
+        """The mask that both parties draw their shares of; zero for what stays unopened."""
+        if not self.masked:
+            return Masks(ZERO, ZERO)
         zero = self.server.draw(step.number, MASK_SLOT, step.shape, step.width)
         one = self.client.draw(step.number, MASK_SLOT, step.shape, step.width)
         return Masks(zero ^ one if xor else lowest(zero + one, step.width), one)
@@ -89,6 +93,7 @@ class PartyState:
         secrets: the server's weights, the client's inputs.
         ahead: products of the client's shares of masks with the weights, made before the run.
         kept: wires that outlive their query, by slot.
+        masked: false while a step is run of which nothing is opened.
     """
 
     program: Program
@@ -101,6 +106,7 @@ class PartyState:
     secrets: Mapping[str, Ring | Narrow] = field(default_factory=dict)
     ahead: dict[str, Ring] = field(default_factory=dict)
     kept: dict[int, Held] = field(default_factory=dict)
+    masked: bool = True
 
     @property
     def is_server(self) -> bool:
@@ -109,6 +115,8 @@ class PartyState:
 
     def fresh(self, step: Step) -> Ring:
         """This party's share of the mask of what the step opens."""
+        if not self.masked:
+            return ZERO
         return self.stream.draw(step.number, MASK_SLOT, step.shape, step.width)
 
     def inputs(self, step: Step) -> list[Held]:
@@ -121,10 +129,13 @@ class PartyState:
 
 
 class Protocol(ABC):
-    """A protocol. Local ones open nothing; `senders` says who sends what is opened."""
+    """A protocol. Local ones open nothing; `senders` says who sends what is opened, `works_ahead` whether the
+    client can compute before the run.
+    """
 
     senders: Sequence[int] = (SERVER, CLIENT)
     xor: bool = False
+    works_ahead: bool = False
 
     def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
         """What each sender sends."""
@@ -137,6 +148,10 @@ class Protocol(ABC):
     def warm(self, step: Step) -> None:
         """What a party can do once for all queries."""
         return
+
+    def ahead(self, step: Step, state: PartyState) -> Ring:
+        """What the client computes before the run, from its shares of masks."""
+        raise NotImplementedError(step.op)
 
     @abstractmethod
     def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:

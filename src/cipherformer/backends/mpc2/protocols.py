@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cipherformer.backends.mpc2 import carry, compare, linear, local, waves
-from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Step
+from cipherformer.backends.mpc2 import additive, carry, compare, linear, local, waves
+from cipherformer.backends.mpc2.program import CLIENT, SERVER, SHARES, Program, Step
 from cipherformer.backends.mpc2.protocol import Protocol
 
 _MAPS = ("add", "sub", "neg", "sum", "lift", "reshape", "permute", "expand", "slice", "concat")
@@ -32,12 +32,30 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "bit": compare.Bit(),
         "lookup": compare.Lookup(),
         "fourier": waves.Fourier(),
+        "open": additive.Open(),
+        **{SHARES + op: additive.OnShares(local.mapped) for op in _MAPS},
+        f"{SHARES}scale": additive.OnShares(local.scaled),
+        f"{SHARES}shift": additive.ShiftShares(),
+        f"{SHARES}wire": additive.FromWire(),
+        f"{SHARES}trunc": additive.TruncateOpened(),
+        f"{SHARES}product": additive.Unopened(linear.Product()),
+        f"{SHARES}weighted": additive.Unopened(linear.Weighted()),
+        f"{SHARES}gate": additive.Unopened(linear.Gate()),
+        f"{SHARES}lookup": additive.Unopened(compare.Lookup()),
+        f"{SHARES}fourier": additive.Unopened(waves.Fourier()),
+        f"{SHARES}reveal": additive.RevealShares(),
     }
 )
 
 
+SHARE_READERS = tuple(f"{SHARES}{op}" for op in (*_MAPS, "scale", "shift", "reveal"))
+"""What reads shares and leaves shares; other protocols of that prefix read wires or bits."""
+
+
 def opens(step: Step) -> bool:
     """Whether a step sends anything."""
+    if step.op.startswith(SHARES):
+        return step.op == f"{SHARES}reveal"
     return step.op not in (*_MAPS, "scale", "shift", "trunc", "carry", "keep")
 
 

@@ -1,6 +1,7 @@
 """Rules that a program must keep, checked by every role before it runs one.
 
-Widths: an operation modulo 2^n has its operands modulo 2^n at least. Masks: each opening has its own, since
+Widths: an operation modulo 2^n has its operands modulo 2^n at least. Shares are 64 bits wide, and are read as
+shares; wires are read as wires. Masks: each opening has its own, since
 masks are named by the step's number, and numbers are the places in the program. Order: what a step reads is
 known in its round.
 """
@@ -8,12 +9,10 @@ known in its round.
 from __future__ import annotations
 
 from cipherformer.approx.fourier import integer_waves
-from cipherformer.backends.mpc2.program import PRODUCTS, Program, Step
-from cipherformer.backends.mpc2.protocols import PROTOCOLS, opens
+from cipherformer.backends.mpc2.program import BITS, PRODUCTS, SHARES, Program, Step
+from cipherformer.backends.mpc2.protocols import PROTOCOLS, SHARE_READERS, opens
 from cipherformer.backends.mpc2.ring import WORD
 from cipherformer.errors import FormatError
-
-_BITS = ("compare", "merge", "bit")
 
 
 def verify(program: Program) -> None:
@@ -41,16 +40,24 @@ def verify(program: Program) -> None:
             raise _broken(step, why)
         known[step.name] = step
         ready[step.name] = step.round + (opens(step) and step.op != "weight")
-    if any(name not in known or known[name].op != "reveal" for name in program.outputs):
+    if any(name not in known or not known[name].op.endswith("reveal") for name in program.outputs):
         raise FormatError("an output that is not revealed to the client alone", where=program.name)
-    if len(program.outputs) != len(program.of("reveal")):
+    if len(program.outputs) != sum(step.op.endswith("reveal") for step in program.steps):
         raise FormatError("something is revealed that is no output", where=program.name)
 
 
 def _width(step: Step, inputs: list[Step]) -> str:
     """Why the operands' rings do not fit, or nothing."""
+    if wrong := [x.name for x in inputs if not _held(step, x)]:
+        return f"{wrong[0]} is not held as the protocol reads it"
+    if step.op.startswith(SHARES) and step.width != WORD:
+        return f"shares of {step.width} bits"
     widths = [x.width for x in inputs]
-    match step.op:
+    match step.op.removeprefix(SHARES):
+        case "trunc" if step.op.startswith(SHARES):
+            good = widths == [step.width] == [WORD] and 0 < step.attrs["bits"] <= WORD - 2
+        case "open":
+            good = widths == [WORD] and step.width <= WORD
         case "trunc":
             good = widths == [step.width + step.attrs["bits"]] and step.attrs["bits"] > 0
         case "extend":
@@ -62,7 +69,7 @@ def _width(step: Step, inputs: list[Step]) -> str:
         case "gate":
             good = widths[0] >= step.width and inputs[1].op == "bit"
         case "lookup" | "bit" | "merge":
-            good = inputs[0].op in _BITS
+            good = inputs[0].op in BITS
         case "product" | "weighted":
             good = min(widths) >= step.width and step.attrs["product"] in PRODUCTS
         case "reveal":
@@ -70,6 +77,12 @@ def _width(step: Step, inputs: list[Step]) -> str:
         case _:
             good = all(width >= step.width for width in widths)
     return "" if good else f"operands of {widths} bits do not fit its {step.width}"
+
+
+def _held(step: Step, operand: Step) -> bool:
+    """Whether an operand is shares where shares are read, and a wire or bits elsewhere."""
+    reads_shares = step.op == "open" or step.op in SHARE_READERS
+    return operand.op.startswith(SHARES) == reads_shares
 
 
 def _broken(step: Step, why: str) -> FormatError:

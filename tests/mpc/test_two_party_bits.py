@@ -24,6 +24,7 @@ from cipherformer.backends.mpc2.program import Program, Step
 from cipherformer.backends.mpc2.protocols import cost
 from cipherformer.graph import Graph
 from cipherformer.graph.rewrite import GraphBuilder
+from cipherformer.ops.ring_published import SETS
 
 few = settings(max_examples=12, deadline=None, derandomize=True)
 
@@ -110,7 +111,9 @@ def test_each_operation(name: str, seed: int):
     agree(graph, [{"x": rng.uniform(-2.0, 2.0, size=shape)} for _ in range(4)], error=error)
 
 
-@pytest.mark.parametrize("method", ["ring.masked", "ring", "ring.secformer", "ring.puma", "ring.shaft"])
+@pytest.mark.parametrize(
+    "method", ["ring.masked", "ring", "ring.secformer", "ring.puma", "ring.shaft", "ring.crypten"]
+)
 def test_a_transformer(method: str):
     error = {"ring.secformer": 0.1, "ring.puma": 0.1, "ring.shaft": 0.03}.get(method, 5e-3)
     agree(attention_graph(4, 8, 2), samples((1, 4, 3)), method=method, error=error)
@@ -131,6 +134,26 @@ def test_each_operation_on_additive_shares(name: str):
 def test_a_transformer_on_additive_shares(method: str, policy: str):
     graph = attention_graph(4, 8, 2)
     agree(graph, samples((1, 4, 3)), method=method, policy=policy, protocol="additive", error=5e-3)
+
+
+@pytest.mark.parametrize("name", sorted(SETS))
+def test_published_sets_on_additive_shares(name: str):
+    error = {"secformer": 0.06, "puma": 0.06, "shaft": 0.03, "crypten": 0.03}[name]
+    agree(attention_graph(4, 8, 2), samples((1, 4, 3)), protocol=name, error=error)
+
+
+@pytest.mark.parametrize("name, period, waves", [("secformer", 16, 7), ("shaft", 8, 8)])
+def test_published_sines_open_their_period_alone(name: str, period: int, waves: int):
+    """The argument's other bits stay masked: opened over the whole ring they would leak."""
+    g = GraphBuilder("gelu")
+    graph = g.finish(g.emit("gelu", g.input("x", (64,)), approximate="none"))
+    inputs = [{"x": np.random.default_rng(i).uniform(-6.0, 6.0, size=64)} for i in range(3)]
+    agree(graph, inputs, protocol=name, error=2.1e-2)
+    program = build(graph, inputs, protocol=name).compiled.program
+    (sines,) = program.of("shares.fourier")
+    opened = program.by_name()[sines.inputs[0]]
+    assert opened.op == "open" and 2.0 ** (opened.width - sines.attrs["operand_bits"]) == period
+    assert len(sines.attrs["sines"]) == waves
 
 
 def test_fewer_truncations_cost_less_on_additive_shares():

@@ -66,12 +66,28 @@ def test_the_best_entry_alone(folder: Path):
     assert sum(part["offline_bytes"] for part in parts) == found["offline_bytes"]  # type: ignore[attr-defined]
 
 
+def test_weights_are_opened_once_for_runs_with_an_epoch(folder: Path):
+    np.savez(folder / "typical.npz", tokens=np.random.default_rng(0).integers(0, WORDS, size=(8, 3)))
+    options = ("--calibrate", str(folder / "typical.npz"), "--epochs", str(folder / "epochs"))
+    setup = [two_party(folder, *options)[1]["setup_bytes"] for _ in range(2)]
+    assert setup[0] > 0 and setup[1] == 0  # type: ignore[operator]
+
+
+def test_a_published_set_by_name(folder: Path):
+    printed, found = two_party(folder, "--protocol", "crypten")
+    assert found["top1_agreement"] == 1.0 and found["cosine"] > 0.999  # type: ignore[operator]
+    assert len(found["mended"]) == 2 and "other than published" in printed  # type: ignore[arg-type]
+    protocols = {part["name"] for part in found["protocols"]}  # type: ignore[attr-defined]
+    assert {"shares.trunc", "shares.product", "open"} <= protocols
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
         (("--network", "fast"), "is not MS,MBIT"),
         (("--network", "1,0"), "is no network"),
         (("--text", "a"), "either --text or --input"),
+        (("--generate", "2", "--protocol", "additive"), "a cache is kept as masked wires"),
     ],
 )
 def test_wrong_options_are_refused(folder: Path, words: tuple[str, ...], message: str):

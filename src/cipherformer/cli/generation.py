@@ -16,7 +16,6 @@ from cipherformer.errors import CipherformerError, DataError
 from cipherformer.graph import Graph
 from cipherformer.report.two_party import Generated
 from cipherformer.serve.two_party.local import Generation, run_locally
-from cipherformer.serve.two_party.relay import Shape
 
 if TYPE_CHECKING:
     from cipherformer.backends.mpc2.generation import Generator
@@ -94,11 +93,11 @@ class Continuation:
             **options,
         )
 
-    def run(self, built: Generator, console: Console, work: Path, network: Shape | None) -> Generated:
-        """Three processes; prints each token as it comes."""
+    def run(self, built: Generator, console: Console, work: Path, **options: Any) -> Generated:
+        """Three processes, with options of `run_locally`; prints each token as it comes."""
         table = None if self.private else self.table()
         generation = Generation(self.count, table, lambda prompt, token: console.print(self.shown(token)))
-        run = run_locally(built.chain, {"tokens": self.prompts}, work, generation=generation, network=network)
+        run = run_locally(built.chain, {"tokens": self.prompts}, work, generation=generation, **options)
         tokens = run.outputs[0].astype(np.int64)
         whole = np.concatenate([self.prompts, tokens], axis=1)
         wanted = np.stack([self.plaintext(row) for row in whole])

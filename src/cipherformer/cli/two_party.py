@@ -10,14 +10,16 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherformer.backends.mpc2.build import PROFILES
 from cipherformer.cli import model as models
 from cipherformer.cli.build import Shape as Sizes
 from cipherformer.cli.generation import RANDOM_TEXTS, Continuation
 from cipherformer.cli.output import console_for, json_option, print_table, write_json
 from cipherformer.errors import DataError
 from cipherformer.ops import ring_masked
-from cipherformer.ops.ring_published import SETS
+from cipherformer.ops.ring_published import FIXES, SETS
 from cipherformer.passes.answer import argmax_only, private_lookup
+from cipherformer.passes.truncate import POLICIES
 from cipherformer.report import two_party as report
 from cipherformer.serve.two_party.relay import Shape
 
@@ -68,11 +70,24 @@ class Network(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--frac-bits", type=click.IntRange(8, 20), default=16, show_default=True)
 @click.option("--margin", type=float, default=0.25, show_default=True, help="By which ranges are widened.")
 @click.option(
+    "--protocol",
+    type=click.Choice(PROFILES),
+    default="masked",
+    show_default=True,
+    help="How values are held: masked wires, additive shares, or a published set's functions on shares.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    default="every",
+    show_default=True,
+    help="Where truncations stand; on additive shares each is an opening.",
+)
+@click.option(
     "--functions",
     type=click.Choice([ring_masked.SET, "default", *SETS]),
-    default=ring_masked.SET,
-    show_default=True,
-    help="Approximations: those for masked wires, those of `emulate`, or a published set.",
+    help="Approximations: those for masked wires, those of `emulate`, or a published set. Default: what goes"
+    " with the protocol.",
 )
 @click.option(
     "--generate", type=click.IntRange(1), help="Continue the text by so many tokens, printed one by one."
@@ -97,6 +112,12 @@ class Network(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     help="Simulate one between client and server: round trip in ms and Mbit/s, e.g. 80,100.",
 )
 @click.option(
+    "--epochs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep masked weights here, opened once for all runs of a program: give --calibrate, so that it is"
+    " the same.",
+)
+@click.option(
     "--work", type=click.Path(file_okay=False, path_type=Path), help="Keep keys, program and logs here."
 )
 @json_option
@@ -109,11 +130,14 @@ def two_party(
     shape: tuple[int, ...] | None,
     frac_bits: int,
     margin: float,
-    functions: str,
+    protocol: str,
+    policy: str,
+    functions: str | None,
     generate: int | None,
     answer: str,
     lookup: str,
     network: Shape | None,
+    epochs: Path | None,
     work: Path | None,
     json_path: str | None,
 ) -> None:
@@ -137,7 +161,9 @@ def two_party(
     with console.status(f"capturing {model}"):
         graph = capture(loaded.module, loaded.example_inputs, name=loaded.name)
     options: dict[str, Any] = {
-        "method": "ring" if functions == "default" else f"ring.{functions}",
+        "method": {None: "", "default": "ring"}.get(functions, f"ring.{functions}"),
+        "protocol": protocol,
+        "policy": policy,
         "frac_bits": frac_bits,
         "margin": margin,
     }
@@ -147,7 +173,7 @@ def two_party(
             job = Continuation(model, loaded, graph, tokens[:limit], generate, private)
             with console.status("compiling"):
                 chain = job.built(_tokens("", None, calibrate), answer == "argmax", options)
-            found = job.run(chain, console, folder, network)
+            found = job.run(chain, console, folder, network=network, epochs=epochs)
             for table in found.tables():
                 print_table(console, table)
             write_json({"model": model, **found.record()}, json_path)
@@ -163,11 +189,14 @@ def two_party(
             compiled = build(graph, typical, **options).compiled
         inputs = {name: np.concatenate([sample[name] for sample in samples]) for name in shapes}
         with console.status("dealer, server and client run"):
-            run = run_locally(compiled, inputs, folder, network=network)
+            run = run_locally(compiled, inputs, folder, network=network, epochs=epochs)
     result = report.summary(graph, compiled, samples, run.outputs, run.reports)
     for table in report.tables(result):
         print_table(console, table)
-    write_json({"model": model, **result.record()}, json_path)
+    mended = FIXES.get(functions or protocol, ())
+    for fix in mended:
+        console.print(f"other than published: {fix}")
+    write_json({"model": model, "protocol": protocol, "mended": mended, **result.record()}, json_path)
 
 
 def _tokens(model: str, text: str | None, path: Path | None) -> NDArray[np.int64] | None:

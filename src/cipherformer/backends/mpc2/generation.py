@@ -13,6 +13,7 @@ from cipherformer.backends.mpc2.build import placed
 from cipherformer.backends.mpc2.chain import Chain, linked, with_kept
 from cipherformer.backends.mpc2.compile import Compiled, compile_program
 from cipherformer.backends.mpc2.program import Program
+from cipherformer.errors import LimitError
 from cipherformer.graph import Graph
 from cipherformer.passes.answer import argmax_only, private_lookup
 from cipherformer.passes.incremental import CACHE, StepGraph, step_graph, step_samples
@@ -57,8 +58,14 @@ def build_generator(
 
     Raises:
         ModelError: the graph is no decoder.
-        LimitError: a value does not fit 64 bits.
+        LimitError: a value does not fit 64 bits, or the protocol keeps no wires between queries.
     """
+    if options.get("protocol", "masked") != "masked":
+        raise LimitError(
+            f"generation with the protocol {options['protocol']}",
+            why="a cache is kept as masked wires",
+            fix="take masked",
+        )
     text, length = graph.inputs[0].name, graph.inputs[0].type.shape[1]
     samples = [{text: table[row][None]} for row in tokens]
     bounds = [(0, prompt), *((i, i + 1) for i in range(prompt, length))]

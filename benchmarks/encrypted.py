@@ -15,28 +15,61 @@ from numpy.typing import NDArray
 
 import cipherformer as cf
 from benchmarks.bert_shapes import SHAPES, embeddings, private_bert
+from benchmarks.converted import cifar_images, converted
 from cipherformer.backends.ckks.client import ClientKeys
 from cipherformer.compiler import Options, compile_ckks
 from cipherformer.plan.estimate import estimate
 from cipherformer.report.categories import categories
 
-Case = Callable[[int, str], tuple[cf.Plan, NDArray[np.float64]]]
-"""(number of inputs, bootstrapping set) -> plan and inputs [n, ...]."""
-
 CALIBRATED_ON = 8
+IMAGES = 64
+"""Training images that a CNN's ranges are taken from."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a case is to be.
+
+    Args:
+        count: inputs.
+        bootstrap: name of a bootstrapping set, or `auto`.
+        data: folder of the real data.
+        converted: folder of conversions, as `benchmarks.training` leaves them.
+    """
+
+    count: int
+    bootstrap: str
+    data: Path
+    converted: Path
+
+    @property
+    def options(self) -> Options:
+        """Of the compilation."""
+        return Options(log_n=16, bootstrap=self.bootstrap)
+
+
+Case = Callable[[Asked], tuple[cf.Plan, NDArray[np.float64]]]
+"""The plan and inputs [n, ...]."""
 
 
 def _bert(name: str) -> Case:
-    def made(count: int, bootstrap: str) -> tuple[cf.Plan, NDArray[np.float64]]:
-        model = private_bert(name)
-        samples = embeddings(name, CALIBRATED_ON)
-        plan = compile_ckks(model, samples, name=name, options=Options(log_n=16, bootstrap=bootstrap))
-        return plan, embeddings(name, count, seed=9)
+    def made(asked: Asked) -> tuple[cf.Plan, NDArray[np.float64]]:
+        model, samples = private_bert(name), embeddings(name, CALIBRATED_ON)
+        plan = compile_ckks(model, samples, name=name, options=asked.options)
+        return plan, embeddings(name, asked.count, seed=9)
 
     return made
 
 
-CASES: dict[str, Case] = {name: _bert(name) for name in SHAPES}
+def _resnet20(asked: Asked) -> tuple[cf.Plan, NDArray[np.float64]]:
+    """Real weights in private form, and test images."""
+    model = converted("cifar-cnn", "default", asked.data, asked.converted / "cifar-cnn-default-0")
+    samples = cifar_images(asked.data, "train", IMAGES)
+    plan = compile_ckks(model, samples, name="resnet20-cifar10", options=asked.options)
+    return plan, cifar_images(asked.data, "test", asked.count)
+
+
+CASES: dict[str, Case] = {**{name: _bert(name) for name in SHAPES}, "resnet20-cifar10": _resnet20}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import cipherformer as cf
-from benchmarks.encrypted import CASES, Limits, held, measure_case, ready
+from benchmarks.encrypted import CASES, Asked, Limits, held, measure_case, ready
 from cipherformer.cli.output import print_table
 from cipherformer.plan.estimate import estimate
 from cipherformer.report import schema
@@ -87,6 +87,15 @@ def main() -> None:
         "--case", action="append", metavar="NAME", default=[], help="a case, or a plan's name"
     )
     parser.add_argument("--bootstrap", default="auto", help="set of the cases (default auto)")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder of the real data, for cases"
+    )
+    parser.add_argument(
+        "--converted",
+        type=Path,
+        default=Path("out/training"),
+        help="folder of conversions (python -m benchmarks.training); missing ones are made, shortly trained",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records to FILE")
     options = parser.parse_args()
     if len(options.plan) != len(options.input):
@@ -127,7 +136,7 @@ def main() -> None:
         )
         for name in named:
             count = options.count or 1
-            plan, data = CASES[name](count, options.bootstrap)
+            plan, data = CASES[name](Asked(count, options.bootstrap, options.data, options.converted))
             record(plan, count, measure_case(plan, data, limits))
         for folder, file in zip(options.plan, options.input, strict=True):
             plan = cf.Plan.load(folder)

@@ -64,6 +64,16 @@ class Triplets:
         return Triplets(size, size, np.arange(size + 1), all_, np.ones(size))
 
     @property
+    def row(self) -> NDArray[np.int64]:
+        """The row of each non-zero."""
+        return np.repeat(np.arange(self.rows), np.diff(self.start))
+
+    def apply(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The matrix times a vector [columns]."""
+        products = self.weight * x[self.column]
+        return np.bincount(self.row, weights=products, minlength=self.rows).astype(np.float64)
+
+    @property
     def widest(self) -> int:
         """Largest number of non-zeros in a row."""
         return int(np.diff(self.start).max(initial=0))

@@ -38,14 +38,14 @@ def carried_axes(linear: Linear, source: Sequence[int], result: Sequence[int]) -
             if size < 2 or size != other or any(b == taken for _, taken in found):
                 continue
             shifted = linear(np.roll(x, 1, axis=a)) - np.roll(y, 1, axis=b)
-            kept = linear(_only(x, a, size // 2)) - _only(y, b, size // 2)
+            kept = linear(only_index(x, a, size // 2)) - only_index(y, b, size // 2)
             if max(np.abs(shifted).max(), np.abs(kept).max()) <= tolerance:
                 found.append((a, b))
                 break
     return tuple(found)
 
 
-def _only(x: Array, axis: int, index: int) -> Array:
+def only_index(x: Array, axis: int, index: int) -> Array:
     """x where it stands at an index of an axis, 0 elsewhere."""
     keep = np.zeros(x.shape[axis])
     keep[index] = 1.0
@@ -112,7 +112,7 @@ def sparse_matrix(linear: Linear, source: Sequence[int], rows: int) -> Array:
             alike.append(axis)
             probed.append([0])
         else:
-            probed.append([i for i in range(size) if size == 1 or linear(_only(x, axis, i)).any()])
+            probed.append([i for i in range(size) if size == 1 or linear(only_index(x, axis, i)).any()])
     matrix = np.zeros((rows, *source))
     for index in product(*probed):
         unit = np.zeros(source)

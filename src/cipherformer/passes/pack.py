@@ -194,7 +194,7 @@ def _moved(p: Packer, name: str, wanted: Layout, label: str, *, halves: bool = F
 
 def pack_affine(p: Packer, r: Region) -> None:
     """Choose the target layout with the least cost, then write the step."""
-    if any(t.carried for t in r.terms):
+    if any(t.structured for t in r.terms):
         _pack_structured(p, r)
         return
     reduced = {t.source: reduce(t, p.layouts[t.source]) for t in r.terms if t.source in p.layouts}
@@ -246,8 +246,7 @@ def _pack_structured(p: Packer, r: Region) -> None:
         layout = Layout(r.shape, sources[0].bits, sources[0].zero_padding and not bias)
         p.emit(Step(r.name, "scalar", r.inputs, layout, r.origin, (TermStep(0, (), "", ()),), bias, scalar))
         return
-    carrying = [i for i, t in enumerate(r.terms) if t.carried]
-    main = next((i for i in carrying if r.terms[i].source in p.layouts), carrying[0])
+    main = _main_term(p, r)
     near = near_layout(r.terms[main], r.shape, sources[main])
     layout = demand or near
     found = [term_routes(t, r.shape, s, layout) for t, s in zip(r.terms, sources, strict=True)]
@@ -256,6 +255,16 @@ def _pack_structured(p: Packer, r: Region) -> None:
         _moved(p, f"{r.name}.near", layout, r.name, halves=True)
         return
     _pack_structured_as(p, r, layout, sources)
+
+
+def _main_term(p: Packer, r: Region) -> int:
+    """The term whose layout a structured region follows: the local one with the most non-zeros (a convolution
+    rather than a shortcut), or the first that carries axes."""
+    entries = {i: len(t.local.column) for i, t in enumerate(r.terms) if t.local is not None}
+    if entries:
+        return max(entries, key=lambda i: entries[i])
+    carrying = [i for i, t in enumerate(r.terms) if t.carried]
+    return next((i for i in carrying if r.terms[i].source in p.layouts), carrying[0])
 
 
 def _pack_structured_as(p: Packer, r: Region, layout: Layout, sources: Sequence[Layout]) -> None:

@@ -160,7 +160,7 @@ def aligned(matrix: NDArray[np.float64], source: Layout, shape: tuple[int, ...])
     stride x index) keeps its slot bits; the others take the bits of axes that are summed away, from below or
     from above, then holes, then replicated bits.
     """
-    follows = _followed_axes(matrix, source.shape, shape)
+    follows = followed_axes(*np.nonzero(matrix), source.shape, shape)
     taken: dict[int, Bit] = {}
     rest: list[Bit] = []
     for q, size in enumerate(shape):
@@ -190,11 +190,45 @@ def aligned(matrix: NDArray[np.float64], source: Layout, shape: tuple[int, ...])
     return out
 
 
-def _followed_axes(
-    matrix: NDArray[np.float64], source: tuple[int, ...], target: tuple[int, ...]
+def local_layout(
+    row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, ...], source: Layout
+) -> Layout:
+    """Multiplexed packing: axes that are followed stay on their slot bits; bits that a stride sets free, then
+    those of axes that are mixed, then holes and the replicated top take the other axes.
+
+    Args:
+        row, column: non-zeros of a matrix from `source.shape` to `shape`.
+        shape: of the result.
+        source: layout that it reads.
+    """
+    follows = followed_axes(row, column, source.shape, shape)
+    taken: dict[int, Bit] = {}
+    rest: list[Bit] = []
+    freed: list[int] = []
+    for axis in reversed(range(len(shape))):
+        p, shift = follows.get(axis, (-1, 0))
+        where = source.positions(p) if p >= 0 else ()
+        freed += where[:shift]
+        bits = [(axis, k) for k in range(axis_bits(shape[axis]))]
+        taken |= dict(zip(where[shift:], bits, strict=False))
+        rest += bits[max(0, len(where) - shift) :]
+    kept = {p for p, _ in follows.values()}
+    mixed = [i for i, (a, _) in enumerate(source.bits) if a >= 0 and a not in kept]
+    holes = [i for i, bit in enumerate(source.bits) if bit == HOLE]
+    top = list(range(source.occupied, len(source.bits)))
+    free = [i for i in dict.fromkeys((*freed, *mixed, *holes, *top)) if i not in taken][: len(rest)]
+    taken |= dict(zip(sorted(free), rest, strict=False))
+    used = max(taken, default=-1)
+    return Layout(
+        shape, tuple(taken.get(i, HOLE if i < used else REPLICATED) for i in range(len(source.bits)))
+    )
+
+
+def followed_axes(
+    row: NDArray[np.int64], column: NDArray[np.int64], source: tuple[int, ...], target: tuple[int, ...]
 ) -> dict[int, tuple[int, int]]:
-    """Target axis -> (source axis, log2 stride) where the non-zeros stay near stride x index."""
-    row, column = np.nonzero(matrix)
+    """Target axis -> (source axis, log2 stride) where the non-zeros of a matrix, at (row, column), stay near
+    stride x index."""
     out_index, in_index = np.unravel_index(row, target), np.unravel_index(column, source)
     found: list[tuple[float, int, int, int]] = []
     for q, size in enumerate(target):

@@ -10,7 +10,7 @@ Matrices that would be large are written as (identity over carried axes) x (smal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError, LimitError
 from cipherformer.graph import Attr, Graph, Node
+from cipherformer.kernels.linear import Triplets
 from cipherformer.ops import OPS, Primitive
 from cipherformer.passes.carried import (
     Carried,
@@ -27,12 +28,15 @@ from cipherformer.passes.carried import (
     small_matrix,
     sparse_matrix,
 )
+from cipherformer.passes.local import local_entries
 
 NONLINEAR = ("mul", "matmul", "power", "polynomial", "reciprocal")
 MAX_MATRIX = 1 << 27
 """Largest number of entries of one matrix: a gigabyte in float64."""
 MAX_DENSE = MAX_MATRIX
 """Terms with more entries than this, or found from as many, are examined for axes that they carry."""
+MAX_PROBED = 1 << 23
+"""Terms with more entries than this that act locally are kept as their non-zeros."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,11 +48,24 @@ class Term:
         matrix: [result.size, source.size] over the axes that are not carried, in their order.
         carried: pairs (axis of the source, axis of the result) of equal size: index c of one goes to index c
             of the other, by the same matrix for every c.
+        local: the non-zeros of a map that acts locally, over flat indices; then there is no matrix.
     """
 
     source: str
     matrix: NDArray[np.float64]
     carried: tuple[Carried, ...] = ()
+    local: Triplets | None = None
+
+    @property
+    def structured(self) -> bool:
+        """True if the whole matrix is not written out."""
+        return bool(self.carried) or self.local is not None
+
+    def apply(self, x: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
+        """The map, to an array of shape `shape`."""
+        if self.local is not None:
+            return self.local.apply(x.reshape(-1)).reshape(shape)
+        return apply_term(self.matrix, self.carried, x, shape)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -146,8 +163,11 @@ def _affine(
     terms = []
     for s in sources:
         size = nodes[s].type.size
+        local = None
         if size * max(size, bias.size) > MAX_DENSE:
             terms.append(_structured(graph, inside, name, zeros, s))
+        elif size * bias.size > MAX_PROBED and (local := _local(graph, inside, name, zeros, s)):
+            terms.append(local)
         else:
             terms.append(Term(s, _probe(graph, inside, name, zeros, s) - bias[:, None]))
     t = node.type
@@ -215,12 +235,11 @@ def _structured(
     graph: Graph, inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]], source: str
 ) -> Term:
     """A term whose matrix is too large to be written out: over the axes that are not carried only."""
-    bias = _evaluate(graph, inside, name, zeros)
-
-    def linear(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _evaluate(graph, inside, name, {**zeros, source: x}) - bias
-
+    linear, bias = _linear(graph, inside, name, zeros, source)
     pairs = carried_axes(linear, zeros[source].shape, bias.shape)
+    entries = None if pairs else local_entries(linear, zeros[source].shape, bias.shape)
+    if entries is not None:
+        return Term(source, np.zeros((0, 0)), local=entries)
     rows, columns = (
         left_over(s, [p[i] for p in pairs]) for i, s in ((1, bias.shape), (0, zeros[source].shape))
     )
@@ -236,6 +255,25 @@ def _structured(
     if not pairs:
         return Term(source, sparse_matrix(linear, zeros[source].shape, bias.size))
     return Term(source, small_matrix(linear, zeros[source].shape, bias.shape, pairs), pairs)
+
+
+def _local(
+    graph: Graph, inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]], source: str
+) -> Term | None:
+    """A term as its non-zeros, if it acts locally and carries nothing."""
+    linear, bias = _linear(graph, inside, name, zeros, source)
+    if carried_axes(linear, zeros[source].shape, bias.shape):
+        return None
+    entries = local_entries(linear, zeros[source].shape, bias.shape)
+    return None if entries is None else Term(source, np.zeros((0, 0)), local=entries)
+
+
+def _linear(
+    graph: Graph, inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]], source: str
+) -> tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], NDArray[np.float64]]:
+    """The map from one source without its bias, and the bias."""
+    bias = _evaluate(graph, inside, name, zeros)
+    return lambda x: _evaluate(graph, inside, name, {**zeros, source: x}) - bias, bias
 
 
 def _size(inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]]) -> int:
@@ -258,9 +296,7 @@ def _check(graph: Graph, inside: list[Node], name: str, nodes: Mapping[str, Node
     rng = np.random.default_rng(0)
     values = {t.source: rng.standard_normal(nodes[t.source].type.shape) for t in region.terms}
     assert region.bias is not None
-    mine = region.bias + sum(
-        apply_term(t.matrix, t.carried, values[t.source], region.shape).reshape(-1) for t in region.terms
-    )
+    mine = region.bias + sum(t.apply(values[t.source], region.shape).reshape(-1) for t in region.terms)
     true = _evaluate(graph, inside, name, values).reshape(-1)
     if not np.allclose(mine, true, rtol=1e-9, atol=1e-9 * (1 + np.abs(true).max())):
         raise CompileError("the matrix of an affine region disagrees with its nodes", where=region.origin)

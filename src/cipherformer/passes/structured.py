@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from cipherformer.kernels import linear
 from cipherformer.kernels.layout import REPLICATED, Bit, Layout, axis_bits
+from cipherformer.passes.place import local_layout
 from cipherformer.passes.regions import Region, Term
 
 
 def term_routes(term: Term, shape: Sequence[int], source: Layout, target: Layout) -> linear.Routes:
     """How a term of a region of this shape gets from one layout to another."""
+    if term.local is not None:
+        return linear.routes(term.local, source, target)
     staying = [
         (a, b)
         for a, b in term.carried
@@ -83,7 +86,10 @@ def _flat(
 
 
 def near_layout(term: Term, shape: tuple[int, ...], source: Layout) -> Layout:
-    """Carried axes where the source has them, the others row-major on the bits that are left, from below."""
+    """Carried axes where the source has them, the others row-major on the bits left, from below; a
+    term that acts locally goes where `local_layout` says."""
+    if term.local is not None:
+        return local_layout(term.local.row, term.local.column, shape, source)
     bits: list[Bit] = [REPLICATED] * len(source.bits)
     for a, b in term.carried:
         for k, i in enumerate(source.positions(a)):
@@ -126,7 +132,7 @@ def uniform_factor(r: Region, sources: Sequence[Layout], demand: Layout | None) 
     if len(r.terms) != 1 or r.shape != sources[0].shape or sources[0].has_holes:
         return None
     term = r.terms[0]
-    if any(a != b for a, b in term.carried):
+    if term.local is not None or any(a != b for a, b in term.carried):
         return None
     factor = float(term.matrix[0, 0])
     same = term.matrix.shape[0] == term.matrix.shape[1]

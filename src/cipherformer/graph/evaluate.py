@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,19 @@ def evaluate(
 
     With `lowered`, planned approximations compute what encryption would compute in exact arithmetic.
     """
+    kept = set(graph.outputs)
+    values = {
+        node.name: value for node, value in walk(graph, inputs, lowered=lowered) if keep or node.name in kept
+    }
+    return values if keep else {name: values[name] for name in graph.outputs}
+
+
+def walk(
+    graph: Graph, inputs: Mapping[str, NDArray[Any]], *, lowered: bool = False
+) -> Iterator[tuple[Node, Floats]]:
+    """Each node with its value, in order; a value is dropped behind its last reader."""
     values: dict[str, Floats] = {}
     last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
-    kept = set(graph.outputs)
     for i, node in enumerate(graph.nodes):
         if node.op == "input":
             values[node.name] = np.asarray(inputs[node.name], dtype=np.float64)
@@ -32,11 +42,10 @@ def evaluate(
             values[node.name] = graph.constants[node.name]
         else:
             values[node.name] = apply(node, [values[name] for name in node.inputs], lowered=lowered)
-        if not keep:
-            for name in dict.fromkeys((*node.inputs, node.name)):
-                if last_use.get(name, i) == i and name not in kept:
-                    del values[name]
-    return values if keep else {name: values[name] for name in graph.outputs}
+        yield node, values[node.name]
+        for name in dict.fromkeys((*node.inputs, node.name)):
+            if last_use.get(name, i) == i:
+                del values[name]
 
 
 def apply(node: Node, operands: list[Floats], *, lowered: bool = False) -> Floats:

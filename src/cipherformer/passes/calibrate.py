@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cipherformer.errors import DataError, ModelError
 from cipherformer.graph import Graph, Node
-from cipherformer.graph.evaluate import evaluate
+from cipherformer.graph.evaluate import walk
 from cipherformer.graph.rewrite import replace_nodes
 from cipherformer.ops import OPS
 from cipherformer.ops.spec import integer
@@ -34,10 +34,8 @@ def calibrate(graph: Graph, samples: Samples, *, margin: float = 0.1, lowered: b
     """
     seen: dict[str, tuple[float, float]] = {}
     for sample in samples:
-        values = evaluate(graph, sample, lowered=lowered, keep=True)
-        for node in graph.nodes:
+        for node, value in walk(graph, sample, lowered=lowered):
             if node.type.secret:
-                value = values[node.name]
                 low, high = seen.get(node.name, (np.inf, -np.inf))
                 seen[node.name] = (min(low, float(value.min())), max(high, float(value.max())))
     if not seen:

@@ -64,7 +64,7 @@ def linked(parts: Iterable[Compiled]) -> Chain:
     """Compiled programs with their weights joined: equal arrays become one, as wide as its readers need."""
     known: dict[bytes, int] = {}
     steps: list[Step] = []
-    arrays: dict[str, Ring] = {}
+    arrays: dict[str, Ring | Narrow] = {}
     renamed: list[tuple[Program, dict[str, str]]] = []
     for part in parts:
         names: dict[str, str] = {}

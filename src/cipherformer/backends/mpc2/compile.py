@@ -23,6 +23,7 @@ from cipherformer.approx.fourier import IntegerWaves, integer_waves
 from cipherformer.backends.integers import scaled
 from cipherformer.backends.mpc2 import compare
 from cipherformer.backends.mpc2.additive import on_shares
+from cipherformer.backends.mpc2.narrow import Narrow, narrowed
 from cipherformer.backends.mpc2.program import PRODUCTS, Program, Step
 from cipherformer.backends.mpc2.protocols import opens
 from cipherformer.backends.mpc2.ring import U64, WORD, Ring, encoded
@@ -43,11 +44,11 @@ class Compiled:
 
     Args:
         program: that all three know.
-        weights: integers of the `weight` steps, modulo 2^64: the server's secret.
+        weights: integers of the `weight` steps, modulo 2^64 or small: the server's secret.
     """
 
     program: Program
-    weights: Mapping[str, Ring]
+    weights: Mapping[str, Ring | Narrow]
 
 
 def compile_program(placement: Placement, widths: Mapping[str, int] = MappingProxyType({})) -> Compiled:
@@ -86,7 +87,7 @@ class _Compiler:
         self.steps: dict[str, Step] = {}
         self.ready: dict[str, int] = {}
         self.public: dict[str, Ring] = {}
-        self.weights: dict[str, Ring] = {}
+        self.weights: dict[str, Ring | Narrow] = {}
         self.asked = widths
         self.needed = needed_widths(self.graph, self.bits, widths)
         self.shares = placement.target.truncation is Truncation.PROBABILISTIC
@@ -174,7 +175,7 @@ class _Compiler:
 
     def _weight(self, name: str) -> str:
         if name not in self.steps:
-            self.weights[name] = self._integers(name)
+            self.weights[name] = narrowed(self._integers(name))
             shape = self.graph.constants[name].shape
             made = Step(
                 name, "weight", (), shape, self.needed[name], self.bits[name], {}, self.nodes[name].origin

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cipherformer.backends.mpc2.chain import Chain, verify_chain
 from cipherformer.backends.mpc2.compile import Compiled
-from cipherformer.backends.mpc2.narrow import Narrow, narrowed
+from cipherformer.backends.mpc2.narrow import Narrow
 from cipherformer.backends.mpc2.program import Program
 from cipherformer.backends.mpc2.ring import Ring
 from cipherformer.errors import CipherformerError, FormatError
@@ -46,7 +47,7 @@ def load_chain(folder: Path) -> Chain:
         if data.get("format") != _FORMAT:
             raise FormatError("a program of another format", where=str(path), fix="compile it again")
         public: list[dict[str, Ring]] = [{} for _ in data["programs"]]
-        for name, array in load_arrays(folder / PUBLIC).items():
+        for name, array in _load_arrays(folder / PUBLIC, np.uint64).items():
             index, _, own = name.partition("/")
             public[int(index)][own] = array
         programs = tuple(map(Program.from_json, data["programs"], public))
@@ -60,8 +61,7 @@ def load_chain(folder: Path) -> Chain:
 
 def load_weights(folder: Path) -> dict[str, Ring | Narrow]:
     """The server's integers, in 32 bits where they fit."""
-    arrays = load_arrays(folder / WEIGHTS)
-    return {name: narrowed(arrays.pop(name)) for name in list(arrays)}
+    return _load_arrays(folder / WEIGHTS, np.uint64, np.int32)
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, Ring | Narrow]) -> None:
@@ -70,17 +70,17 @@ def _save_arrays(path: Path, arrays: Mapping[str, Ring | Narrow]) -> None:
     np.savez(path, names=np.array(names, dtype=np.str_), **content)
 
 
-def load_arrays(path: Path) -> dict[str, Ring]:
+def _load_arrays(path: Path, *types: type[np.generic]) -> dict[str, NDArray[Any]]:
     """Arrays by name.
 
     Raises:
-        FormatError: if the file has none of the ring.
+        FormatError: if the file has none, or of other types.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
             found = {str(name): content[f"array_{i}"] for i, name in enumerate(content["names"])}
     except (OSError, ValueError, KeyError) as error:
         raise FormatError("no arrays of a two-party program", where=str(path), why=str(error)) from error
-    if any(array.dtype != np.uint64 for array in found.values()):
+    if any(array.dtype not in types for array in found.values()):
         raise FormatError("arrays that are not integers of the ring", where=str(path))
     return found

@@ -49,8 +49,17 @@ COLUMNS = {
         "blocks": "blocks",
         "peak_memory_bytes": "peak memory, bytes",
     },
+    "two_party": {
+        "rounds": "rounds",
+        "online_bytes_per_party": "sent by each, MB",
+        "online_seconds": "online, s",
+        "offline_bytes": "dealt, MB",
+        "offline_seconds": "offline, s",
+        "truncated_elements": "truncated elements",
+        "largest_error": "largest error",
+    },
 }
-"""Suites with a row a case, and their columns: metric to heading."""
+"""Suites with a row a case, and their columns: metric to heading. A heading in MB divides bytes."""
 
 
 def rows_of(name: str, records: Sequence[BenchmarkRecord]) -> str:
@@ -62,9 +71,18 @@ def rows_of(name: str, records: Sequence[BenchmarkRecord]) -> str:
         "|---" + "|--:" * len(metrics) + "|",
     ]
     for case in dict.fromkeys(r.case for r in records):
-        cells = [f"{found[case, m]:.4g}" if (case, m) in found else "" for m in metrics]
+        cells = [shown(m, COLUMNS[name][m], found.get((case, m))) for m in metrics]
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def shown(metric: str, heading: str, value: float | None) -> str:
+    """A cell; empty without a value."""
+    if value is None:
+        return ""
+    if metric.endswith("_elements"):
+        return f"{value / 1e6:.2f} million"
+    return f"{value / 1e6:.1f}" if heading.endswith("MB") else f"{value:.4g}"
 
 
 def suite(name: str, records: Sequence[BenchmarkRecord]) -> str:

@@ -2,8 +2,10 @@
 
 `python -m benchmarks.two_party [--case CASE ...] [--layers N] [--json FILE]`. The cases `bert-base-128` and
 `bert-base-128-2quad` run whole, 12 encoder layers with random weights and inputs; the others, and these with
-`--layers N`, run N layers and multiply; records say so. `matmul` is the integer product of 128 x 768 by
-768 x 3072, in the process of the benchmark.
+`--layers N`, run N layers and multiply; records say so. The cases `layer-...` run one layer of BERT-base on
+128 tokens under other protocols: values held as masked wires or additive shares, truncations placed by a
+policy, functions of published sets. `matmul` is the integer product of 128 x 768 by 768 x 3072, in the
+process of the benchmark.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -37,7 +39,7 @@ WIDTH, HEADS, INNER, TOKENS, LAYERS = 768, 12, 3072, 128, 12
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder: `measured` of its layers are run unless more are asked for."""
+    """An encoder: `measured` of its layers are run unless more are asked for; `options` go to `build`."""
 
     layers: int
     width: int
@@ -46,6 +48,7 @@ class Shape:
     tokens: int
     two_quad: bool
     measured: int
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 BASE, LARGE = (LAYERS, WIDTH, HEADS, INNER), (24, 1024, 16, 4096)
@@ -57,6 +60,26 @@ SHAPES = {
     "bert-base-512-2quad": Shape(*BASE, 512, two_quad=True, measured=LAYERS),
     "bert-large-512-2quad": Shape(*LARGE, 512, two_quad=True, measured=LARGE[0]),
 }
+
+
+def _layer(*, two_quad: bool = False, **options: str) -> Shape:
+    return Shape(1, *BASE[1:], TOKENS, two_quad=two_quad, measured=1, options=options)
+
+
+LAYER_CASES = {
+    "layer-masked": _layer(),
+    "layer-masked-optimal": _layer(policy="optimal"),
+    "layer-additive": _layer(protocol="additive"),
+    "layer-additive-optimal": _layer(protocol="additive", policy="optimal"),
+    "layer-crypten": _layer(protocol="crypten"),
+    "layer-crypten-optimal": _layer(protocol="crypten", policy="optimal"),
+    "layer-secformer": _layer(protocol="secformer"),
+    "layer-puma": _layer(protocol="puma"),
+    "layer-shaft": _layer(protocol="shaft"),
+    "layer-masked-2quad": _layer(two_quad=True),
+    "layer-secformer-2quad": _layer(protocol="secformer", two_quad=True),
+}
+SHAPES |= LAYER_CASES
 CASES = (*SHAPES, "matmul")
 REPEATS = 9
 UNITS = {"seconds": "s", "bytes": "B", "rounds": "1", "error": "1", "rate": "1/s"}
@@ -103,7 +126,9 @@ def encoder_metrics(shape: Shape, layers: int) -> dict[str, float]:
     sizes = (shape.tokens, shape.width, shape.heads, shape.inner)
     rng = np.random.default_rng(1)
     samples = [{"x": rng.normal(size=(1, shape.tokens, shape.width))} for _ in range(2)]
-    wanted, compiled = _compiled(encoder(layers, *sizes, two_quad=shape.two_quad), samples)
+    graph = encoder(layers, *sizes, two_quad=shape.two_quad)
+    wanted, compiled, truncated = _compiled(graph, samples, shape.options)
+    del graph  # its floats, while the parties run
     with tempfile.TemporaryDirectory() as folder:
         run = run_locally(compiled, samples[0], Path(folder), silence_s=60.0)
     reports, factor = run.reports, shape.layers / layers
@@ -118,12 +143,17 @@ def encoder_metrics(shape: Shape, layers: int) -> dict[str, float]:
         "setup_seconds": reports["client"]["setup_s"],
         "peak_bytes": max(report["peak_bytes"] for report in reports.values()),
         "largest_error": float(np.max(np.abs(run.outputs[0] - wanted))),
+        "truncated_elements": truncated * factor,
     }
 
 
-def _compiled(graph: Graph, samples: list[dict[str, Any]]) -> tuple[NDArray[np.float64], Compiled]:
-    """The plaintext answer to the first sample, and the program; the model's floats are gone afterwards."""
-    return exact.run(graph, samples[0])[graph.outputs[0]], build(graph, samples).compiled
+def _compiled(
+    graph: Graph, samples: list[dict[str, Any]], options: Mapping[str, str]
+) -> tuple[NDArray[np.float64], Compiled, int]:
+    """The plaintext answer to the first sample, the program, and how many elements it truncates."""
+    built = build(graph, samples, **options)
+    wanted = exact.run(graph, samples[0])[graph.outputs[0]]
+    return wanted, built.compiled, built.placement.truncated_elements
 
 
 def matmul_metrics() -> dict[str, float]:
@@ -149,6 +179,7 @@ def records(cases: list[str], layers: int | None) -> Iterator[BenchmarkRecord]:
             run = layers or shape.measured
             metrics = encoder_metrics(shape, run)
             parameters = {"layers_measured": run, "extrapolated_to_layers": shape.layers, "processes": 3}
+            parameters |= dict(shape.options)
         for metric, value in metrics.items():
             unit = next((unit for word, unit in UNITS.items() if word in metric), "1")
             yield _record(case, metric, value, unit, parameters)
@@ -168,9 +199,11 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=CASES, help="default: all")
     parser.add_argument("--layers", type=int, choices=range(1, LARGE[0] + 1), help="that are run")
     parser.add_argument("--json", type=Path, help="write the records to a file")
+    parser.add_argument("--layer-cases", action="store_true", help="the cases layer-..., and no others")
     options = parser.parse_args()
+    wanted = [*(options.case or ()), *(LAYER_CASES if options.layer_cases else ())] or list(CASES)
     found = []
-    for record in records(options.case or list(CASES), options.layers):
+    for record in records(wanted, options.layers):
         print(f"{record.case:22} {record.metric:24} {record.value:14.6g} {record.unit}", flush=True)
         found.append(asdict(record))
     if options.json:

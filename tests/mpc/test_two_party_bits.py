@@ -91,6 +91,11 @@ OPS: dict[str, tuple[tuple[int, ...], Make, float]] = {
     "largest": ((2, 7), lambda g, x, r: g.emit("largest", x, dim=1), 4e-5),
     "softmax": ((2, 6), lambda g, x, r: g.emit("softmax", x, dim=1), 1e-3),
     "two_quad": ((2, 6), lambda g, x, r: g.emit("two_quad", x, offset=5.0, dim=1), 1e-3),
+    "power_softmax": (
+        (2, 6),
+        lambda g, x, r: g.emit("power_softmax", x, exponent=4, epsilon=0.5, dim=1),
+        2e-3,
+    ),
     "layer_norm": ((2, 8), lambda g, x, r: g.emit("layer_norm", x, axes=(1,), epsilon=1e-5), 3e-3),
     "gelu": ((2, 8), lambda g, x, r: g.emit("gelu", x, approximate="none"), 1e-3),
     "silu": ((2, 8), lambda g, x, r: g.emit("silu", x), 1e-3),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cipherformer.approx.fourier import integer_waves
 from cipherformer.graph import Graph, Node
 from cipherformer.ops import OPS
 from cipherformer.ops.spec import integer, numbers
@@ -99,6 +100,8 @@ class _Book:
     widths: dict[str, int] = field(default_factory=dict)
     needed: Mapping[str, int] = field(default_factory=dict)
     extended: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.graph = graph = self.placement.graph
@@ -111,12 +114,33 @@ class _Book:
         if self.protocol.wires:
             reading = (n for n in graph.nodes if interacts(n, self.public))
             self.opened = frozenset(self._source(name) for n in reading for name in n.inputs)
+        if self.protocol.once:
+            for node in graph.nodes:
+                for name in node.inputs if interacts(node, self.public) else ():
+                    self.asked[name] = max(self.asked.get(name, 0), self._read_bits(name, node))
 
     def _source(self, name: str) -> str:
         """What is opened for a value: what it was moved from, which has no more elements."""
         while self.nodes[name].op in MOVES:
             name = self.nodes[name].inputs[0]
         return name
+
+    def _read_bits(self, name: str, reader: Node) -> int:
+        """Of an operand that a reader opens."""
+        if reader.op == "select":
+            return least_width(self.nodes[name], self.placement.frac_bits)
+        if reader.op == "fourier":
+            return integer_waves(reader.attrs, self.placement.frac_bits[name]).log_size
+        return self.widths[name]
+
+    def _when_open(self, name: str) -> int:
+        """Rounds until a value stands open; an input's masked value is."""
+        if name not in self.seen:
+            self.seen[name] = self.depth[name]
+            if self.nodes[name].op != "input":
+                self.online += self.nodes[name].type.size * self.asked[name]
+                self.seen[name] += 1
+        return self.seen[name]
 
     def _charge(self, price: Price, count: float, width: int) -> int:
         self.online += count * price.online(width)
@@ -128,7 +152,8 @@ class _Book:
         if not node.type.secret:
             return
         secret = [n for n in node.inputs if n in self.depth]
-        start = max((self._as_wide(n, node) for n in secret), default=0)
+        opens = self.protocol.once and interacts(node, self.public)
+        start = max((self._when_open(n) if opens else self._as_wide(n, node) for n in secret), default=0)
         self.depth[node.name] = start + self._operate(node, secret)
         self.shared[node.name] = self._is_shared(node, secret)
         if self.shared[node.name] and node.name in self.opened:
@@ -167,7 +192,7 @@ class _Book:
         return any(self.shared[n] for n in secret)
 
     def _operate(self, node: Node, secret: list[str]) -> int:
-        price, size, width = self.protocol.price, node.type.size, self.widths[node.name]
+        price, size, width = self.protocol.rest, node.type.size, self.widths[node.name]
         match node.op:
             case "input":
                 self.widths[node.name] = width = self.needed.get(node.name, width)
@@ -180,7 +205,7 @@ class _Book:
             case "select":
                 read, count = self.widths[node.inputs[0]], comparisons(node)
                 thresholds = (node.inputs[0], numbers(node.attrs, "breaks"))
-                known = self.protocol.wires and thresholds in self.compared
+                known = (self.protocol.wires or self.protocol.once) and thresholds in self.compared
                 self.compared.add(thresholds)
                 if known:  # the bits are there; what makes numbers of them is dealt by the threshold
                     self.offline += count * width
@@ -208,7 +233,7 @@ class _Book:
         both = len(secret) == 2
         self._work(self.products, width, work * (self.protocol.products if both else 1))
         operands = sum(self.nodes[n].type.size for n in secret)
-        rounds = self._charge(self.protocol.price("operand"), operands, width)
+        rounds = self._charge(self.protocol.rest("operand"), operands, width)
         return max(rounds, self._charge(self.protocol.price("product"), node.type.size, width))
 
     @staticmethod

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from types import MappingProxyType
 
@@ -72,6 +72,9 @@ output's element. Sums, moves, narrowing, products with
 single public numbers and with masks of 0 and 1 are local.
 """
 
+OPENING = ("operand", "trunc", "compare", "waves")
+"""On shares these open what they read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
@@ -85,6 +88,8 @@ class Protocol:
         prices: by kind; what is missing is free.
         products: matrix products that one party computes online for a product of two secrets.
         functions: published set of functions that goes with it, or none.
+        once: whether what several operations read is opened for the first one only, in the bits that they
+            need; prices of what opens an operand include its opening all the same.
     """
 
     name: str
@@ -94,10 +99,20 @@ class Protocol:
     prices: Mapping[str, Price]
     products: int
     functions: str = ""
+    once: bool = False
 
     def price(self, kind: str) -> Price:
         """Of one kind."""
         return self.prices.get(kind, FREE)
+
+    def rest(self, kind: str) -> Price:
+        """What is left of a price when the operand is open already."""
+        price = self.price(kind)
+        if not self.once or kind not in OPENING or price == FREE:
+            return price
+        return replace(
+            price, rounds=price.rounds - 1, online=Line(price.online.slope - 1.0, price.online.constant)
+        )
 
 
 _ONE, _TWO = Line(1.0), Line(2.0)
@@ -126,10 +141,10 @@ _ADDITIVE = {
     "input": Price(1, _ONE),
     "operand": Price(1, _ONE),
     "product": Price(0, Line(), _ONE),
-    "trunc": Price(1, _ONE, _TWO),
+    "trunc": Price(1, _ONE, Line(1.0, 16.0)),
     "reduce": Price(1, _ONE, _TWO),
     "extend": Price(1, _ONE, _TWO),
-    "compare": Price(3, Line(1.0, 9.0), Line(2.0, 297.0)),
+    "compare": Price(3, Line(1.0, 9.0), Line(1.0, 297.0)),
     "waves": Price(1, _ONE),
     "wave": _WAVE,
     "output": Price(1, _ONE),
@@ -195,6 +210,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 wires=False,
                 prices=MappingProxyType(_ADDITIVE),
                 products=3,
+                once=True,
             ),
             _crypten("crypten"),
             _crypten("secformer"),

@@ -175,6 +175,16 @@ def test_a_value_too_large_for_one_ciphertext_is_cut_into_tiles(structured):
         assert np.allclose(exact, ckks_sim.reference(plan, sample), atol=1e-9)
 
 
+def test_products_too_large_are_cut_along_their_heads(structured):
+    plan = plan_of(16, 32, 4, 10)
+    outer = [s.name for s in plan.steps if s.kernel == "outer"]
+    assert len(outer) == 2 * 2
+    assert sum(s.kernel == "reciprocal" for s in plan.steps) == 2
+    for sample in samples((1, 16, 3), 2):
+        exact = ckks_sim.run(plan, sample, seed=None).output
+        assert np.allclose(exact, ckks_sim.reference(plan, sample), atol=1e-9)
+
+
 def test_a_product_too_large_for_one_ciphertext_is_refused(structured):
     g = GraphBuilder("large")
     x, y = g.input("x", (1, 32, 4)), g.input("y", (1, 4, 32))

@@ -260,9 +260,10 @@ def _structured(
 def _local(
     graph: Graph, inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]], source: str
 ) -> Term | None:
-    """A term as its non-zeros, if it acts locally and carries nothing."""
+    """A term as its non-zeros, if it acts locally and carries nothing, or everything as a shortcut does."""
     linear, bias = _linear(graph, inside, name, zeros, source)
-    if carried_axes(linear, zeros[source].shape, bias.shape):
+    pairs = carried_axes(linear, zeros[source].shape, bias.shape)
+    if pairs and left_over(zeros[source].shape, [a for a, _ in pairs]) > 1:
         return None
     entries = local_entries(linear, zeros[source].shape, bias.shape)
     return None if entries is None else Term(source, np.zeros((0, 0)), local=entries)

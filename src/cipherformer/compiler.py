@@ -16,7 +16,7 @@ from cipherformer.passes.hide import hide_outputs
 from cipherformer.passes.level import assign_levels, levels_needed
 from cipherformer.passes.pack import MAX_DIAGONALS, pack
 from cipherformer.passes.pipeline import Settings, run_passes
-from cipherformer.passes.regions import MAX_DENSE, is_nonlinear, regions
+from cipherformer.passes.regions import MAX_DENSE, Region, is_nonlinear, regions
 from cipherformer.passes.scale import assign_scales
 from cipherformer.plan.candidate import Candidate, chosen_set, leveled, refreshed, sets_of
 from cipherformer.plan.options import Options
@@ -24,6 +24,9 @@ from cipherformer.plan.plan import Plan
 from cipherformer.targets.bootstrap import MARGIN
 
 __all__ = ["Options", "check_refreshed", "compile_ckks", "compile_graph"]
+
+_Known = dict[frozenset[str], tuple[tuple[Region, ...], tuple[str, ...]]]
+"""The last graph of regions, by the values that are kept."""
 
 
 def compile_ckks(
@@ -114,13 +117,14 @@ def _cheapest(graph: Graph, options: Options) -> Candidate:
     rings = [fixed.log_n] if fixed else [options.log_n or 16]
     if not options.log_n and not fixed:
         rings += [15, 14, 13]
+    known: _Known = {}
     best: Candidate | None = None
     problem: Exception | None = None
     for log_n in rings:
         try:
-            found = _with_shared_values(graph, log_n, options, stepwise=False)
+            found = _with_shared_values(graph, known, log_n, options, stepwise=False)
             if any(len(t.rotations) > MAX_DIAGONALS for t in found.packed.transforms.values()):
-                smaller = _with_shared_values(graph, log_n, options, stepwise=True)
+                smaller = _with_shared_values(graph, known, log_n, options, stepwise=True)
                 found = min(found, smaller, key=lambda c: c.rank(options))
         except (LimitError, ParameterError) as error:
             problem = problem or error
@@ -133,7 +137,9 @@ def _cheapest(graph: Graph, options: Options) -> Candidate:
     return best
 
 
-def _with_shared_values(graph: Graph, log_n: int, options: Options, *, stepwise: bool) -> Candidate:
+def _with_shared_values(
+    graph: Graph, known: _Known, log_n: int, options: Options, *, stepwise: bool
+) -> Candidate:
     """Greedy: from no shared affine value computed once, or all of them, change one more as long as the
     prediction improves."""
     names = _shared_values(graph)
@@ -146,7 +152,7 @@ def _with_shared_values(graph: Graph, log_n: int, options: Options, *, stepwise:
         changes = [frozenset(names)]
     for change in changes[:1] if not names else changes:
         try:
-            tried = _attempt(graph, kept ^ change, log_n, options, stepwise)
+            tried = _attempt(graph, known, kept ^ change, log_n, options, stepwise)
         except (LimitError, ParameterError) as error:
             problem = problem or error
             continue
@@ -171,9 +177,14 @@ def _shared_values(graph: Graph) -> list[str]:
     ]
 
 
-def _attempt(graph: Graph, keep: frozenset[str], log_n: int, options: Options, stepwise: bool) -> Candidate:
+def _attempt(
+    graph: Graph, known: _Known, keep: frozenset[str], log_n: int, options: Options, stepwise: bool
+) -> Candidate:
     """The cheapest of: one ring that holds the whole depth, and rings with bootstrapping."""
-    parts, outputs = regions(graph, keep)
+    if keep not in known:
+        known.clear()
+        known[keep] = regions(graph, keep)
+    parts, outputs = known[keep]
     packed = pack(parts, outputs, log_n - 1, stepwise=stepwise)
     if options.flood_bits >= 0:
         packed = hide_outputs(packed, 1 << (log_n - 1))

@@ -33,8 +33,8 @@ class ClientKeys:
         self._context = context
 
     def evaluation_keys(self) -> Iterator[tuple[str, bytes]]:
-        """(name, bytes) of every key that the plan needs, one at a time, each cut to its level. The memory that
-        making them took is given back in the end."""
+        """(name, bytes) of every key that the plan needs, one at a time, each cut to its level. The memory
+        that making them took is given back in the end."""
         for name, level in self.signature.key_levels.items():
             yield name, self._evaluation_key(name, level).to_bytes()
         self._context.trim()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import nn
 from cipherformer import __version__
 from cipherformer.cli import main
 from cipherformer.plan.plan import Plan
+from cipherformer.report.table import show_seconds
 
 
 def call(*words) -> Result:
@@ -177,6 +179,24 @@ def test_query_through_the_command_line(tmp_path, world, shared_server) -> None:
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["answers"]) == 2 and np.load(tmp_path / "out.npy").shape == (2, 3)
     assert "Answers" in result.stderr
+
+
+def test_a_page_compares_prediction_and_queries(tmp_path, world, shared_server) -> None:
+    asked = tmp_path / "asked.json"
+    call("query", world.keys, "-c", shared_server.address, "-i", world.inputs, "-n", 2, "--json", asked)
+    page = tmp_path / "pages" / "tiny.html"
+    call("show", world.plan_folder, "--html", page, "--answers", asked)
+    text = page.read_text()
+    answers = json.loads(asked.read_text())["answers"]
+    mean = sum(r["seconds"] for a in answers for r in a["trace"]) / 2
+    totals = re.findall(r"<th>total</th><th class='n'>(.*?)</th><th class='n'>(.*?)</th>", text)
+    assert len(totals) == 3 and len(set(totals)) == 1
+    assert totals[0][1] == show_seconds(mean)
+    assert "ct-pt product" in text and "http" not in text.replace("lang=", "")
+    assert "no plan to make a page of" in refused("show", world.keys, "--html", page)
+    assert "not the record of a query" in refused(
+        "show", world.plan_folder, "--html", page, "--answers", world.plan_folder / "signature.json"
+    )
 
 
 def test_show_tells_what_a_path_is(world) -> None:

@@ -25,10 +25,24 @@ _PATH = click.Path(exists=True, path_type=Path)
 @click.argument("path", type=_PATH)
 @click.option("--graph", is_flag=True, help="Print the plan's graph, one line a node.")
 @click.option("--steps", is_flag=True, help="Print the plan's instructions, one line each.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write one HTML page on a plan: where the time of a query goes.",
+)
+@click.option(
+    "--answers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --html: what `query --json` wrote for this plan, to be compared with the prediction.",
+)
 @json_option
-def show(path: Path, graph: bool, steps: bool, json_path: str | None) -> None:
+def show(
+    path: Path, graph: bool, steps: bool, html: Path | None, answers: Path | None, json_path: str | None
+) -> None:
     """Summarise a plan, a signature, a folder of keys or a record: PATH says which it is."""
     console = console_for(json_path)
+    if html is not None and not (path / "plan.json").exists():
+        raise FormatError("no plan to make a page of", where=str(path), fix="give the folder of a plan")
     if path.is_dir() and (path / "plan.json").exists():
         plan = Plan.load(path)
         if graph:
@@ -39,6 +53,9 @@ def show(path: Path, graph: bool, steps: bool, json_path: str | None) -> None:
             console.print(plan.text(), markup=False, soft_wrap=True)
         summary: dict[str, Any] = {"fingerprint": plan.fingerprint, **plan.summary()}
         title = f"Plan {plan.name}"
+        if html is not None:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            html.write_text(_page(plan, summary, answers), encoding="utf-8")
     elif path.is_dir():
         title, summary = f"Keys in {path}", _keys(path)
     elif _is_record(path):
@@ -88,6 +105,26 @@ def report(
         for t in tables
     ]
     write_json(rows, json_path)
+
+
+def _page(plan: Plan, summary: dict[str, Any], answers: Path | None) -> str:
+    """The HTML page of a plan, with the traces of answers if there are any."""
+    from cipherformer.plan.estimate import estimate
+    from cipherformer.report.page import mean_records, plan_page, predicted_records
+
+    predicted = predicted_records(plan.steps, estimate(plan))
+    measured = []
+    if answers is not None:
+        try:
+            record = json.loads(answers.read_text())
+            fingerprint, traces = record["plan"], [answer["trace"] for answer in record["answers"]]
+            measured = mean_records(traces)
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError("not the record of a query", where=str(answers), why=repr(error)) from error
+        if fingerprint != plan.fingerprint:
+            raise FormatError("these answers are another plan's", where=str(answers))
+    title = f"Plan {plan.name}"
+    return plan_page(title, plan.steps, summary_table(title, summary), predicted, measured)
 
 
 def _keys(path: Path) -> dict[str, Any]:

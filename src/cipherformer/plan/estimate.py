@@ -27,6 +27,7 @@ class Estimate:
         seconds: on the server.
         by_step: the same by step name.
         by_primitive: the same by primitive.
+        by_work: the same by (step, primitive).
         key_bytes: evaluation keys in the server's memory.
         key_upload_bytes: the same as sent (one half of each key travels as a seed).
         plan_bytes: encoded diagonals in the server's memory; see `plan.weights`.
@@ -36,6 +37,7 @@ class Estimate:
     seconds: float
     by_step: dict[str, float]
     by_primitive: dict[str, float]
+    by_work: dict[tuple[str, str], float]
     key_bytes: int
     key_upload_bytes: int
     plan_bytes: int
@@ -147,6 +149,7 @@ def estimate(
         seconds=sum(times.values()),
         by_step=dict(by_step),
         by_primitive=dict(by_primitive),
+        by_work=times,
         key_bytes=keys,
         key_upload_bytes=keys // 2,
         plan_bytes=weights.held_bytes + refresh_bytes(plan.bootstrap),

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 namespace cipherformer {
 namespace {
@@ -30,10 +29,7 @@ Decomposition::Decomposition(const Context& context, const Poly& input, std::siz
     const std::size_t digit_size = context.parameters().digit_size();
     context.parallel(level + 1, [&](std::size_t j) {
         const BaseConverter& converter = context_.digit_converter(level_, j / digit_size);
-        u64* own = own_.limb(j);
-        std::memcpy(own, input_.limb(j), context_.n() * sizeof(u64));
-        context_.ntt(j).inverse_scaled(own, converter.scale(j % digit_size));
-        converter.prepare(own, own, context_.n(), j % digit_size, context_.kernels());
+        converter.prepare_transformed(own_.limb(j), input_.limb(j), context_.ntt(j), j % digit_size, context_.kernels());
     });
 }
 
@@ -130,8 +126,7 @@ void divide_by_special(const Context& context, std::span<const Division> divisio
     context.parallel(divisions.size() * divisors, [&](std::size_t task) {
         const std::size_t k = task % divisors;
         u64* limb = divisions[task / divisors].in.limb(first + k);
-        context.ntt(context.index(level, first + k)).inverse_scaled(limb, converter.scale(k));
-        converter.prepare(limb, limb, context.n(), k, context.kernels());
+        converter.prepare_transformed(limb, limb, context.ntt(context.index(level, first + k)), k, context.kernels());
     });
     const std::vector<LimbRange> ranges = limb_ranges(context, 0, first);
     context.parallel(divisions.size() * ranges.size(), [&](std::size_t task) {
@@ -174,8 +169,7 @@ void switch_key(const Context& context, const Decomposition& digits, const Raise
             for (std::size_t part = 0; part < 2; ++part) {
                 u64* limb = sums[part].limb(k);
                 add_before(limb, to.add[part], j);
-                context.ntt(context.index(level, j)).inverse_scaled(limb, converter.scale(k));
-                converter.prepare(limb, limb, context.n(), k, context.kernels());
+                converter.prepare_transformed(limb, limb, context.ntt(context.index(level, j)), k, context.kernels());
             }
         }
     });

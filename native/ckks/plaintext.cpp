@@ -73,11 +73,10 @@ void round_all(Reals& x, double largest) {
 // out = the transform modulo number `index` of `count` integers, none above `largest` in magnitude.
 void expand(const Context& context, u64* out, const double* in, std::size_t count, double largest, std::size_t index) {
     const Modulus& q = context.modulus(index);
-    if (largest < kFastLimit)
-        context.kernels().lift_real(out, in, count, q);
-    else
-        for (std::size_t k = 0; k < count; ++k) out[k] = residue_of_integer(in[k], q);
-    context.ntt(index).forward_small(out, static_cast<unsigned>(std::countr_zero(count)));
+    const auto log_count = static_cast<unsigned>(std::countr_zero(count));
+    if (largest < kFastLimit) return context.ntt(index).forward_integers(out, in, log_count);
+    for (std::size_t k = 0; k < count; ++k) out[k] = residue_of_integer(in[k], q);
+    context.ntt(index).forward_small(out, log_count);
 }
 
 std::shared_ptr<const Coefficients> keep_coefficients(BufferPool& pool, std::span<const double> integers, double largest) {
@@ -145,8 +144,7 @@ const u64* Plaintext::values(std::size_t j, std::size_t index, u64* scratch) con
     if (!compact()) return poly->limb(j);
     if (coefficients->narrow) {
         const auto* integers = std::launder(reinterpret_cast<const std::int32_t*>(coefficients->words.data()));
-        context->kernels().lift(scratch, integers, coefficients->count, context->modulus(index));
-        context->ntt(index).forward_small(scratch, static_cast<unsigned>(std::countr_zero(coefficients->count)));
+        context->ntt(index).forward_integers(scratch, integers, static_cast<unsigned>(std::countr_zero(coefficients->count)));
     } else {
         const auto* integers = std::launder(reinterpret_cast<const double*>(coefficients->words.data()));
         expand(*context, scratch, integers, coefficients->count, coefficients->largest, index);

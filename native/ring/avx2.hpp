@@ -19,4 +19,9 @@ void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisC
 void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants, std::size_t first,
              std::size_t count);
 
+void lift_forward(u64* out, const std::int32_t* a, unsigned log_n, const NttTables& tables);
+void lift_real_forward(u64* out, const double* a, unsigned log_n, const NttTables& tables);
+void ntt_inverse_prepare(u64* out, const u64* in, unsigned log_n, u64 factor, const NttTables& tables, std::size_t i,
+                         const BasisConstants& constants);
+
 }  // namespace cipherformer::avx2

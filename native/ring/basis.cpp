@@ -55,4 +55,14 @@ void BaseConverter::convert(u64* const* out, const u64* const* in, std::size_t n
     convert_prepared(out, rows.data(), n, 0, to().size(), kernels);
 }
 
+void BaseConverter::prepare_transformed(u64* out, const u64* in, const NttTable& ntt, std::size_t i,
+                                        const Kernels& kernels) const {
+    const u64 factor = ntt.modulus().mul(scale(i), ntt.inverse_size());
+    if (kernels.ntt_inverse_prepare != nullptr)
+        return kernels.ntt_inverse_prepare(out, in, ntt.log_n(), factor, ntt.tables(), i, constants_);
+    if (out != in) std::copy(in, in + ntt.size(), out);
+    kernels.ntt_inverse(out, ntt.log_n(), factor, ntt.tables());
+    prepare(out, out, ntt.size(), i, kernels);
+}
+
 }  // namespace cipherformer

@@ -6,6 +6,7 @@
 
 #include "ring/kernels.hpp"
 #include "ring/modulus.hpp"
+#include "ring/ntt.hpp"
 
 namespace cipherformer {
 
@@ -40,6 +41,9 @@ public:
                           const Kernels& kernels) const {
         kernels.convert(out, in, n, constants_, first, count);
     }
+
+    // For scaled input: source i from its transform (which may be `out`), scaled and prepared.
+    void prepare_transformed(u64* out, const u64* in, const NttTable& ntt, std::size_t i, const Kernels& kernels) const;
 
     u64 scale(std::size_t i) const { return constants_.inverse[i]; }  // (Q / q_i)^-1 mod q_i
     const std::vector<Modulus>& from() const { return constants_.from; }

@@ -73,7 +73,7 @@ struct Kernels {
     void (*convert)(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants,
                     std::size_t first, std::size_t count);
 
-    // out[i] = in[index[i]] for an index that maps aligned groups of 8 to aligned groups of 8, as every Galois
+    // out[i] = in[index[i]] for an index that maps aligned groups of 4 and of 8 to such groups, as every Galois
     // automorphism in bit-reversed order does (not in place).
     void (*permute)(u64* out, const u64* in, const std::uint32_t* index, std::size_t n);
 
@@ -88,6 +88,14 @@ struct Kernels {
     std::size_t (*uniform_words)(u64* out, const u64* words, u64 limit, std::size_t n, const Modulus& q);
     // Discrete Gaussian samples from uniform words; see sample_gaussian.
     void (*gaussian)(std::int32_t* out, const u64* words, std::size_t n);
+
+    // Several of the above in one, with the same bits, where a path gains by it; null where it does not. n = 2^log_n.
+    // lift or lift_real, then ntt_forward.
+    void (*lift_forward)(u64* out, const std::int32_t* a, unsigned log_n, const NttTables& tables) = nullptr;
+    void (*lift_real_forward)(u64* out, const double* a, unsigned log_n, const NttTables& tables) = nullptr;
+    // ntt_inverse of `in`, then prepare; out may be `in`.
+    void (*ntt_inverse_prepare)(u64* out, const u64* in, unsigned log_n, u64 factor, const NttTables& tables,
+                                std::size_t i, const BasisConstants& constants) = nullptr;
 };
 
 // What this machine can run, slowest first; always contains Path::portable.

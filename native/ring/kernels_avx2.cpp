@@ -164,6 +164,19 @@ void lift_real(u64* out, const double* a, std::size_t n, const Modulus& q) {
     portable::lift_real(out + end, a + end, n - end, q);
 }
 
+// Every aligned group of four goes to one: within it the lanes change places, two halves of 32 bits each.
+void permute(u64* out, const u64* in, const std::uint32_t* index, std::size_t n) {
+    if (n < 8) return portable::permute(out, in, index, n);
+    const Word mask = broadcast(3), upper = broadcast(u64{1} << 32);
+    for (std::size_t i = 0; i < n; i += 4) {
+        const Word lane =
+            _mm256_and_si256(_mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(index + i))), mask);
+        const Word low = _mm256_slli_epi64(lane, 1);
+        const Word halves = _mm256_or_si256(low, _mm256_or_si256(_mm256_slli_epi64(low, 32), upper));
+        store(out + i, _mm256_permutevar8x32_epi32(load(in + (index[i] & ~std::uint32_t{3})), halves));
+    }
+}
+
 // A word is high 2^32 + low; high (2^32 mod q) reduced, plus low, stays below 2^51.
 std::size_t uniform_words(u64* out, const u64* words, u64 limit, std::size_t n, const Modulus& q) {
     const Field f(q);
@@ -214,12 +227,15 @@ const Kernels& avx2_kernels() {
         avx2::lift_real,
         avx2::prepare,
         avx2::convert,
-        portable::permute,
+        avx2::permute,
         avx2::ntt_forward,
         avx2::ntt_inverse,
         chacha_blocks,
         avx2::uniform_words,
         gaussian,
+        avx2::lift_forward,
+        avx2::lift_real_forward,
+        avx2::ntt_inverse_prepare,
     };
     return table;
 }

@@ -59,6 +59,18 @@ NttTable::NttTable(unsigned log_n, const Modulus& modulus, const Kernels& kernel
     for (unsigned i = 0; i < log_n; ++i) inverse_size_.push_back(modulus.mul(inverse_size_.back(), inverse_two));
 }
 
+void NttTable::forward_integers(u64* out, const std::int32_t* a, unsigned log_m) const {
+    if (kernels_->lift_forward != nullptr) return kernels_->lift_forward(out, a, log_m, tables_);
+    kernels_->lift(out, a, std::size_t{1} << log_m, modulus());
+    forward_small(out, log_m);
+}
+
+void NttTable::forward_integers(u64* out, const double* a, unsigned log_m) const {
+    if (kernels_->lift_real_forward != nullptr) return kernels_->lift_real_forward(out, a, log_m, tables_);
+    kernels_->lift_real(out, a, std::size_t{1} << log_m, modulus());
+    forward_small(out, log_m);
+}
+
 u64 galois_rotation(unsigned log_n, std::int64_t steps) {
     const u64 order = (u64{1} << log_n) / 2;  // of 5 modulo 2N
     const u64 mask = (u64{2} << log_n) - 1;

@@ -37,6 +37,8 @@ public:
     std::size_t size() const { return std::size_t{1} << tables_.log_n; }
     const Modulus& modulus() const { return tables_.modulus; }
     u64 root() const { return root_; }  // psi
+    const NttTables& tables() const { return tables_; }
+    u64 inverse_size() const { return inverse_size_[tables_.log_n]; }
 
     // In place on size() residues in [0, q), 64-byte aligned; the result is in [0, q).
     void forward(u64* a) const { kernels_->ntt_forward(a, tables_.log_n, tables_); }
@@ -45,6 +47,11 @@ public:
     void inverse_scaled(u64* a, u64 factor) const {
         kernels_->ntt_inverse(a, tables_.log_n, modulus().mul(factor, inverse_size_[tables_.log_n]), tables_);
     }
+
+    // The transform of small signed integers, |a| < 2^31, or of integers |a| <= 2^51 held as doubles, of size 2^log_m as
+    // in forward_small; out must not overlap a.
+    void forward_integers(u64* out, const std::int32_t* a, unsigned log_m) const;
+    void forward_integers(u64* out, const double* a, unsigned log_m) const;
 
     // The size-2^log_m transform with root psi^(N/M), log_m <= log_n. For p(X^(N/M)) the size-N transform is this one
     // of p with each value repeated N/M times in a row.

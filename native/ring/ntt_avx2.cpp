@@ -1,6 +1,7 @@
 #if defined(__AVX2__) && defined(__FMA__)
 // The forward transform on doubles, four lanes.
 #include "ring/ntt_avx2.hpp"
+#include "ring/paths.hpp"
 
 namespace cipherformer::avx2 {
 namespace {
@@ -21,33 +22,42 @@ inline void butterflies(Real* x, Real* y, const Real* w, const Field& f) {
     }
 }
 
-// The operand that no product brings back below p: it is reduced, unless it still stands in [0, p).
+// The operand that no product brings back below p: it is reduced, unless it still stands within p.
 template <Form form>
 inline Real first(const u64* x, const Field& f) {
     const Real value = read<form>(x);
     return form == Form::residue ? value : reduce(value, f);
 }
 
-// Two levels on `blocks` consecutive blocks of `length`, the first with twiddle index `at`.
-// Inputs at most B: after reducing the first, every output is at most 1/2 + (1/2 + B/8) + (1/2 + (9B/8 + 1/2)/8)
+// Two levels of the columns i < width of a block whose quarters are `gap` apart; source(k, i) reads from quarter k.
+// Inputs at most B, of quarter 0 at most 1: every output is at most 1/2 + (1/2 + B/8) + (1/2 + (9B/8 + 1/2)/8)
 // <= 1.57 + 0.27 B, or 2.33 from residues: B stays below 2.4 from pass to pass.
+template <typename Source>
+[[gnu::always_inline]] inline void columns(u64* x, std::size_t gap, std::size_t width, std::size_t at, const Plan& plan,
+                                           const Source& source) {
+    const Field f = plan.field;
+    const Twiddle w1 = plan.twiddle(at), w2 = plan.twiddle(2 * at), w3 = plan.twiddle(2 * at + 1);
+    for (std::size_t i = 0; i < width; i += 4) {
+        Real x1 = source(1, i), x3 = source(3, i);  // the longest chain starts first
+        butterfly(x1, x3, w1, f);
+        const Real product1 = mul(x1, w2, f);
+        Real x0 = source(0, i), x2 = source(2, i);
+        butterfly(x0, x2, w1, f);
+        const Real product3 = mul(x3, w3, f);
+        write(x + i, add(x0, product1)), write(x + i + gap, sub(x0, product1));
+        write(x + i + 2 * gap, add(x2, product3)), write(x + i + 3 * gap, sub(x2, product3));
+    }
+}
+
+// The same on `blocks` consecutive blocks of `length` in place, the first with twiddle index `at`.
 template <Form form>
 void forward4(u64* x, std::size_t length, std::size_t at, std::size_t blocks, const Plan& plan) {
-    const Field f = plan.field;
     const std::size_t gap = length / 4;
-    for (std::size_t block = 0; block < blocks; ++block, ++at, x += length) {
-        const Twiddle w1 = plan.twiddle(at), w2 = plan.twiddle(2 * at), w3 = plan.twiddle(2 * at + 1);
-        for (std::size_t i = 0; i < gap; i += 4) {
-            Real x1 = read<form>(x + i + gap), x3 = read<form>(x + i + 3 * gap);  // the longest chain starts first
-            butterfly(x1, x3, w1, f);
-            const Real product1 = mul(x1, w2, f);
-            Real x0 = first<form>(x + i, f), x2 = read<form>(x + i + 2 * gap);
-            butterfly(x0, x2, w1, f);
-            const Real product3 = mul(x3, w3, f);
-            write(x + i, add(x0, product1)), write(x + i + gap, sub(x0, product1));
-            write(x + i + 2 * gap, add(x2, product3)), write(x + i + 3 * gap, sub(x2, product3));
-        }
-    }
+    const Field f = plan.field;
+    for (std::size_t block = 0; block < blocks; ++block, ++at, x += length)
+        columns(x, gap, gap, at, plan, [=](std::size_t k, std::size_t i) {
+            return k == 0 ? first<form>(x + i, f) : read<form>(x + i + k * gap);
+        });
 }
 
 // Three levels. Outputs are at most 1/2 + 3/2 + (B + A + A')/8 with A = 9B/8 + 1/2 and A' = 9A/8 + 1/2, that is
@@ -143,7 +153,39 @@ void forward_short(u64* a, std::size_t n, const Plan& plan) {
         }
 }
 
+// All levels but the first two.
+void rest(u64* x, std::size_t n, const Plan& plan) {
+    for (std::size_t i = 0; i < 4; ++i) forward_block<Form::real>(x + i * (n / 4), n / 4, 4 + i, n / 4, plan);
+}
+
+constexpr bool fusable(unsigned log_n) { return (std::size_t{1} << log_n) > kCacheBlock; }
+
+// The transform of integers: read(i) gives four of them, at most 2^53.
+template <typename Read>
+void forward_of(u64* out, unsigned log_n, const NttTables& tables, const Read& read) {
+    const Plan plan(tables, log_n);
+    const std::size_t n = std::size_t{1} << log_n, gap = n / 4;
+    const Field f = plan.field;
+    columns(out, gap, gap, 1, plan, [=](std::size_t k, std::size_t i) { return reduce(read(i + k * gap), f); });
+    rest(out, n, plan);
+}
+
 }  // namespace
+
+void lift_forward(u64* out, const std::int32_t* a, unsigned log_n, const NttTables& tables) {
+    if (fusable(log_n))
+        return forward_of(out, log_n, tables, [a](std::size_t i) {
+            return _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + i)));
+        });
+    avx2_kernels().lift(out, a, std::size_t{1} << log_n, tables.modulus);
+    ntt_forward(out, log_n, tables);
+}
+
+void lift_real_forward(u64* out, const double* a, unsigned log_n, const NttTables& tables) {
+    if (fusable(log_n)) return forward_of(out, log_n, tables, [a](std::size_t i) { return _mm256_loadu_pd(a + i); });
+    avx2_kernels().lift_real(out, a, std::size_t{1} << log_n, tables.modulus);
+    ntt_forward(out, log_n, tables);
+}
 
 void ntt_forward(u64* a, unsigned log_n, const NttTables& tables) {
     const Plan plan(tables, log_n);

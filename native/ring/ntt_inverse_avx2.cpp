@@ -1,6 +1,9 @@
 #if defined(__AVX2__) && defined(__FMA__)
 // The inverse transform on doubles, four lanes: the passes of ntt_avx2.cpp backwards, with butterflies
 // (x, y) -> (x + y, (y - x) w'), w' the mirrored twiddle (NttTables), so sums grow instead of products.
+#include <algorithm>
+
+#include "ring/basis.hpp"
 #include "ring/ntt_avx2.hpp"
 
 namespace cipherformer::avx2 {
@@ -34,12 +37,17 @@ inline Twiddle scaled(std::size_t at, const Finish& finish, const Plan& plan) {
     return {plan.modulus.mul(w, finish.factor), plan.modulus};
 }
 
-template <bool last>
+// What a pass writes: doubles for the next one; or, the last, integers in [0, p) or centred doubles. Those are exact
+// after one reduction: its quotient is off by |x / p| 2^-52, and no x / p is within 1 / (2 p) of a half, so every
+// |x| < 2^51 comes out centred; here |x| <= 3/2 p.
+enum class Out { passing, residue, centred };
+
+template <Out form>
 void put(u64* x, Real value, const Field& f) {
-    if constexpr (last)
+    if constexpr (form == Out::residue)
         store_residue(x, value, f);
     else
-        write(x, value);
+        write(x, form == Out::centred ? reduce(value, f) : value);
 }
 
 // The first two levels, on `count` groups of four transposed blocks; `at` is the lowest of the mirrored twiddle indices
@@ -66,9 +74,9 @@ void inverse_first(u64* x, std::size_t at, std::size_t quarter, const Plan& plan
 // All `length` residues from [0, p), `at` the mirrored twiddle index of the first block of four. Mirrored indices fall
 // from block to block, so the rows are taken from last to first for the lanes to stand like those of the twiddles.
 template <bool arranged>
-void inverse_head(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan) {
+void inverse_head(u64* x, const u64* in, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan) {
     for (std::size_t i = 0; i < length; i += 16) {
-        Real a = load_real(x + i + 12), b = load_real(x + i + 8), c = load_real(x + i + 4), d = load_real(x + i);
+        Real a = load_real(in + i + 12), b = load_real(in + i + 8), c = load_real(in + i + 4), d = load_real(in + i);
         transpose(a, b, c, d);
         write(x + i, a), write(x + i + 4, b), write(x + i + 8, c), write(x + i + 12, d);
     }
@@ -85,8 +93,9 @@ void inverse_head(u64* x, std::size_t length, std::size_t at, std::size_t quarte
 
 // Two levels. Inputs at most B <= 2: x0 sums to 4B <= 8 and is reduced, x1 is at most 2 (1/2 + 2B/8) <= 2, the
 // products at most 1/2 + 4B/8 <= 3/2. So B <= 2 holds from pass to pass.
-template <bool last>
+template <Out form>
 void inverse4(u64* x, std::size_t length, std::size_t at, std::size_t blocks, const Plan& plan, const Finish& finish) {
+    constexpr bool last = form != Out::passing;
     const Field f = plan.field;
     const std::size_t gap = length / 4;
     for (std::size_t block = 0; block < blocks; ++block, --at, x += length) {
@@ -99,8 +108,8 @@ void inverse4(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
             butterfly(x0, x2, w1, f), butterfly(x1, x3, w1, f);
             x0 = last ? mul(x0, finish.scale, f) : reduce(x0, f);
             if constexpr (last) x1 = mul(x1, finish.scale, f);
-            put<last>(x + i, x0, f), put<last>(x + i + gap, x1, f);
-            put<last>(x + i + 2 * gap, x2, f), put<last>(x + i + 3 * gap, x3, f);
+            put<form>(x + i, x0, f), put<form>(x + i + gap, x1, f);
+            put<form>(x + i + 2 * gap, x2, f), put<form>(x + i + 3 * gap, x3, f);
         }
     }
 }
@@ -108,8 +117,9 @@ void inverse4(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
 // Three levels from B <= 2. After two: v0 and v4 are at most 8 and reduced to 1/2, v1 and v5 at most 2, the products
 // at most 3/2 (v2, v6) and 3/4 (v3, v7). The last sums are at most 1, 4, 3 and 3/2, of which the second and third
 // are reduced, and the products at most 1/2 + 4/8 = 1.
-template <bool last>
+template <Out form>
 void inverse8(u64* x, std::size_t length, std::size_t at, std::size_t blocks, const Plan& plan, const Finish& finish) {
+    constexpr bool last = form != Out::passing;
     const Field f = plan.field;
     const std::size_t gap = length / 8;
     for (std::size_t block = 0; block < blocks; ++block, --at, x += length) {
@@ -130,28 +140,28 @@ void inverse8(u64* x, std::size_t length, std::size_t at, std::size_t blocks, co
                 for (std::size_t k = 0; k < 4; ++k) v[k] = mul(v[k], finish.scale, f);
             else
                 v[1] = reduce(v[1], f), v[2] = reduce(v[2], f);
-            for (std::size_t k = 0; k < 8; ++k) put<last>(x + i + k * gap, v[k], f);
+            for (std::size_t k = 0; k < 8; ++k) put<form>(x + i + k * gap, v[k], f);
         }
     }
 }
 
 // All levels of one block, `at` the mirrored twiddle index of its widest butterflies; `length` >= 16.
-template <bool last>
-void inverse_block(u64* x, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan,
+template <Out form>
+void inverse_block(u64* x, const u64* in, std::size_t length, std::size_t at, std::size_t quarter, const Plan& plan,
                    const Finish& finish) {
     if (length > kCacheBlock) {
         for (std::size_t i = 0; i < 4; ++i)
-            inverse_block<false>(x + i * (length / 4), length / 4, 4 * at + 3 - i, quarter, plan, finish);
-        inverse4<last>(x, length, at, 1, plan, finish);
+            inverse_block<Out::passing>(x + i * (length / 4), in + i * (length / 4), length / 4, 4 * at + 3 - i, quarter, plan, finish);
+        inverse4<form>(x, length, at, 1, plan, finish);
         return;
     }
     const bool odd = __builtin_ctzll(length) % 2 != 0;
     std::size_t blocks = length / 4;
     const auto head = plan.last != nullptr ? inverse_head<true> : inverse_head<false>;
-    head(x, length, (at + 1) * blocks - 1, quarter, plan);
+    head(x, in, length, (at + 1) * blocks - 1, quarter, plan);
     for (blocks /= 4; blocks > (odd ? 2U : 1U); blocks /= 4)
-        inverse4<false>(x, length / blocks, (at + 1) * blocks - 1, blocks, plan, finish);
-    odd ? inverse8<last>(x, length, at, 1, plan, finish) : inverse4<last>(x, length, at, 1, plan, finish);
+        inverse4<Out::passing>(x, length / blocks, (at + 1) * blocks - 1, blocks, plan, finish);
+    odd ? inverse8<form>(x, length, at, 1, plan, finish) : inverse4<form>(x, length, at, 1, plan, finish);
 }
 
 // Transforms of fewer than 16 residues, in integers.
@@ -176,7 +186,18 @@ void ntt_inverse(u64* a, unsigned log_n, u64 factor, const NttTables& tables) {
     const Plan plan(tables, log_n);
     const std::size_t n = std::size_t{1} << log_n;
     if (n < 16) return inverse_short(a, n, factor, plan);
-    inverse_block<true>(a, n, 1, n / 4, plan, {Twiddle(factor, tables.modulus), factor});
+    inverse_block<Out::residue>(a, a, n, 1, n / 4, plan, {Twiddle(factor, tables.modulus), factor});
+}
+
+void ntt_inverse_prepare(u64* out, const u64* in, unsigned log_n, u64 factor, const NttTables& tables, std::size_t i,
+                         const BasisConstants& constants) {
+    const std::size_t n = std::size_t{1} << log_n;
+    if (n >= 16 && constants.scaled)
+        return inverse_block<Out::centred>(out, in, n, 1, n / 4, Plan(tables, log_n),
+                                           {Twiddle(factor, tables.modulus), factor});
+    if (out != in) std::copy(in, in + n, out);
+    ntt_inverse(out, log_n, factor, tables);
+    prepare(out, out, n, i, constants);
 }
 
 }  // namespace cipherformer::avx2

@@ -1,4 +1,7 @@
 // The transform against direct evaluation, the product it is for, subring transforms and automorphisms.
+#include <limits>
+
+#include "ring/basis.hpp"
 #include "ring/ntt.hpp"
 #include "ring_check.hpp"
 
@@ -38,6 +41,43 @@ void test_values(unsigned log_n, unsigned bits, Path path) {
         table.inverse_scaled(values.data(), 12345 % q.value);
         for (std::size_t i = 0; i < n; ++i) check(values[i] == q.mul(a[i], 12345 % q.value), "inverse_scaled " + where);
     }
+}
+
+// Steps that a path may do in one: the same bits as one after the other.
+void test_joined_steps(unsigned log_n, unsigned bits, Path path) {
+    const std::vector<u64> primes = generate_primes(log_n, {bits, bits, bits});
+    const Modulus q(primes[0]);
+    const NttTable table(log_n, q, path);
+    const std::size_t n = table.size();
+    const Kernels& k = kernels(path);
+    const std::string where = std::string(k.name) + " n=2^" + std::to_string(log_n) + " q=" + std::to_string(q.value);
+    Buffer random = pool->take(n), out = pool->take(n), expected = pool->take(n);
+    test::fill(random.data(), n, q, 0, log_n);
+    std::vector<std::int32_t> narrow(n);
+    std::vector<double> wide(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        narrow[i] = static_cast<std::int32_t>(random[i]);
+        if (narrow[i] == std::numeric_limits<std::int32_t>::min()) narrow[i] = 0;
+        wide[i] = static_cast<double>(static_cast<std::int64_t>(random[i] * 0x9e3779b97f4a7c15) >> 13);  // below 2^51
+    }
+    wide[0] = 0x1p51, wide[n - 1] = -0x1p51, wide[n / 2] = -0.0;
+    k.lift(expected.data(), narrow.data(), n, q);
+    table.forward(expected.data());
+    table.forward_integers(out.data(), narrow.data(), log_n);
+    check(std::equal(out.data(), out.data() + n, expected.data()), "transform of small integers " + where);
+    k.lift_real(expected.data(), wide.data(), n, q);
+    table.forward(expected.data());
+    table.forward_integers(out.data(), wide.data(), log_n);
+    check(std::equal(out.data(), out.data() + n, expected.data()), "transform of doubles " + where);
+
+    const BaseConverter converter({q, Modulus(primes[1])}, {Modulus(primes[2])}, true);
+    std::copy_n(random.data(), n, expected.data());
+    table.inverse_scaled(expected.data(), converter.scale(0));
+    converter.prepare(expected.data(), expected.data(), n, 0, k);
+    converter.prepare_transformed(out.data(), random.data(), table, 0, k);
+    check(std::equal(out.data(), out.data() + n, expected.data()), "prepared from a transform " + where);
+    converter.prepare_transformed(random.data(), random.data(), table, 0, k);
+    check(std::equal(out.data(), out.data() + n, random.data()), "prepared in place " + where);
 }
 
 void test_product(Path path) {
@@ -108,6 +148,8 @@ int main() {
         for (unsigned log_n = 1; log_n <= 13; ++log_n)
             for (unsigned bits : {log_n + 4, 30U, 37U, 45U, 50U}) test_values(log_n, bits, path);
         test_values(16, 50, path);
+        for (unsigned log_n : {1U, 3U, 4U, 5U, 11U, 12U, 13U, 15U})
+            for (unsigned bits : {30U, 40U, 50U}) test_joined_steps(log_n, bits, path);
         test_product(path);
         test_subring(path);
         for (unsigned log_n : {1U, 2U, 3U, 4U, 11U}) test_automorphism(log_n, path);

@@ -53,7 +53,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
             12.0,
             real.resnet20,
             real.cifar10,
-            (_epochs("default", 2.0),),
+            (_epochs("default", 6.0, batch=128, trainable=True),),
         ),
         "cifar-cnn-published": Case(
             "the same by the published method, degree 18",
@@ -67,7 +67,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
             10.0,
             real.keyword,
             real.commands,
-            (_epochs("default", 4.0, batch=32), _epochs("power-softmax", 10.0, 5.0, 5.0)),
+            (_epochs("default", 4.0, batch=32), _epochs("power-softmax", 4.0, 2.0, 3.0, batch=32)),
         ),
         "lm": Case(
             "stories260K on TinyStories",

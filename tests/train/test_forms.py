@@ -12,6 +12,7 @@ from cipherformer.capture import capture
 from cipherformer.errors import ModelError
 from cipherformer.graph.evaluate import evaluate
 from cipherformer.nn import (
+    Blend,
     ChannelScaled,
     DotProductAttention,
     HeadBatchNorm,
@@ -22,7 +23,6 @@ from cipherformer.nn import (
     TwoQuad,
     fit_inverse_sqrt,
 )
-from cipherformer.nn.activation import Blend
 from cipherformer.train import Targets, load_checkpoint, save_checkpoint, site_loss
 from cipherformer.train.evaluate import Choice, last_word, multiple_choice
 from cipherformer.train.losses import matching_loss, variance_loss

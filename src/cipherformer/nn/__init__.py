@@ -11,11 +11,21 @@ from cipherformer.nn.attention import (
     Softmax,
     TwoQuad,
 )
-from cipherformer.nn.norm import BatchNorm, HeadBatchNorm, InverseSqrt, PolynomialNorm, fit_inverse_sqrt
+from cipherformer.nn.blend import Blend
+from cipherformer.nn.norm import (
+    BatchNorm,
+    ConstantNorm,
+    HeadBatchNorm,
+    InverseSqrt,
+    PolynomialNorm,
+    fit_inverse_sqrt,
+)
 
 __all__ = [
     "BatchNorm",
+    "Blend",
     "ChannelScaled",
+    "ConstantNorm",
     "DotProductAttention",
     "HeadBatchNorm",
     "InverseSqrt",

@@ -49,25 +49,6 @@ def function_of(name: Name) -> Function:
     return _FUNCTIONS[name]
 
 
-class Blend(nn.Module):
-    """`share polynomial(x) + (1 - share) original(x)`: a smooth transition, `share` moved from 0 to 1.
-
-    Source: Baruch et al., arXiv 2304.14836, section 3 (smooth transition). `train.freeze` leaves the
-    polynomial.
-    """
-
-    def __init__(self, original: nn.Module, polynomial: PolynomialActivation) -> None:
-        super().__init__()
-        self.original, self.polynomial = original, polynomial
-        self.share = 0.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape, elementwise."""
-        if self.share >= 1.0:
-            return self.polynomial(x)
-        return self.share * self.polynomial(x) + (1.0 - self.share) * self.original(x)
-
-
 class ChannelScaled(nn.Module):
     """`s polynomial(x / s)` with a public scale for each channel: axis 1 of [B, C, H, W], else the last axis.
 
@@ -144,10 +125,14 @@ class PolynomialActivation(nn.Module):
         if self.guarded and self.training and not torch.compiler.is_exporting():
             inside = x.clamp(self.low, self.high)
             if not torch.equal(inside, x):
-                below, above = self._slopes()
-                beyond = above * (x - self.high).relu() - below * (self.low - x).relu()
-                return self._polynomial(inside) + beyond
+                return self._continued(x, inside)
         return self._polynomial(x)
+
+    def _continued(self, x: Tensor, inside: Tensor) -> Tensor:
+        """The polynomial at `inside`, x moved into the interval, and its tangents beyond."""
+        below, above = self._slopes()
+        beyond = above * (x - self.high).relu() - below * (self.low - x).relu()
+        return self._polynomial(inside) + beyond
 
     def _slopes(self) -> tuple[float, float]:
         """The derivative at both ends of the interval."""

@@ -33,7 +33,8 @@ class BatchNorm(nn.Module):
         if self.training:
             return self.inner(x.reshape(-1, x.shape[-1])).view_as(x)
         inner = self.inner
-        scale = inner.weight * (inner.running_var + inner.eps).rsqrt()
+        assert inner.running_mean is not None and inner.running_var is not None
+        scale = inner.weight * torch.rsqrt(inner.running_var + inner.eps)
         return x * scale + (inner.bias - inner.running_mean * scale)
 
 
@@ -67,8 +68,48 @@ def fit_inverse_sqrt(low: float, high: float, degree: int, samples: Tensor | Non
     )
 
 
+class ConstantNorm(nn.Module):
+    """LayerNorm or RMSNorm with one learnt number in place of every token's deviation: affine, no level.
+
+    What normalisation does to single tokens is lost and has to be trained back, best layer by layer. The
+    number is kept as its logarithm, so that it stays positive.
+
+    Args:
+        width: number of features.
+        denominator: to start from: the deviation of a typical token.
+        centre: subtract the mean first (LayerNorm); RMSNorm does not.
+        bias: whether there is one.
+    """
+
+    def __init__(
+        self, width: int, denominator: float = 1.0, *, centre: bool = True, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.centre = centre
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+        self.log_denominator = nn.Parameter(torch.tensor(float(np.log(denominator))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., C] -> [..., C]."""
+        centred = x - x.mean(dim=-1, keepdim=True) if self.centre else x
+        scaled = centred * (self.weight * torch.exp(-self.log_denominator))
+        return scaled if self.bias is None else scaled + self.bias
+
+    def extra_repr(self) -> str:
+        """For printing."""
+        return f"centre={self.centre}"
+
+
 class InverseSqrt(PolynomialActivation):
-    """The polynomial for 1/sqrt(v) inside a `PolynomialNorm`, a type of its own: its inputs are variances."""
+    """The polynomial for 1/sqrt(v) inside a `PolynomialNorm`, a type of its own: its inputs are variances.
+
+    While guarded it goes on beyond its interval like the function itself: a tangent there turns negative, and
+    what is normalised by it grows from layer to layer.
+    """
+
+    def _continued(self, x: Tensor, inside: Tensor) -> Tensor:
+        return self._polynomial(inside) * (inside / x.clamp(min=1e-12)).sqrt()
 
 
 class PolynomialNorm(nn.Module):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from cipherformer.errors import ParameterError
 from cipherformer.nn import Pointwise, Softmax, TwoQuad
+from cipherformer.nn.activation import function_of
 from cipherformer.train import rules
+from cipherformer.train.observe import Batch
+from cipherformer.train.pareto import Option, activation_options, frontier, inverse_sqrt_options, within
 from cipherformer.train.prepare import measure_batch_norm, weight_scores
 from cipherformer.train.sites import (
     ACTIVATIONS,
+    Measured,
     channel_scales,
     norm_types,
     over_channels,
@@ -21,6 +26,7 @@ from cipherformer.train.sites import (
 )
 from cipherformer.train.stage import Conversion, Forms, Kind, Stage
 from cipherformer.train.swap import (
+    ACTIVATION_NAMES,
     Rule,
     Site,
     average_pool_rule,
@@ -48,22 +54,22 @@ class Swapper:
     """
 
     conversion: Conversion
-    batches: Callable[[nn.Module], Sequence[Tensor]] | None
+    batches: Callable[[nn.Module], Sequence[Batch]] | None
 
     def __call__(self, model: nn.Module, stage: Stage) -> tuple[nn.Module, tuple[Site, ...]]:
         """A copy of the model with the stage's kinds replaced, and what was replaced."""
         sites: tuple[Site, ...] = ()
         for kind in stage.replace:
-            rule = self._rule(model, kind, stage)
+            rule = self._rule(model, kind)
             if rule is None or not any(type(m) in rule.types for m in model.modules()):
                 continue
-            swapped = swap(model, [rule])
+            swapped = swap(model, [rule if stage.transition == "at_once" else rules.gradual(rule)])
             model, sites = swapped.model, sites + swapped.sites
             if self.batches is not None:
                 self._settle(model, kind)
         return model, sites
 
-    def _rule(self, model: nn.Module, kind: Kind, stage: Stage) -> Rule | None:
+    def _rule(self, model: nn.Module, kind: Kind) -> Rule | None:
         forms = self.conversion.forms
         if kind == "attention":
             return weighting(forms)
@@ -72,19 +78,19 @@ class Swapper:
         if kind == "activation":
             if not forms.activation:
                 return None
-            measured, scales = None, {} if forms.channels else None
+            measured = None
+            scales: dict[str, Tensor] | None = {} if forms.channels else None
             if self.batches is not None:
                 batches = self.batches(model)
                 if forms.channels:
                     scales = channel_scales(model, batches)
                 measured = sample_sites(model, batches, ACTIVATIONS, value=_scaled_by(model, scales or {}))
             return rules.fitted_activation_rule(
-                forms.activation,
+                activation_degrees(model, measured, forms) if measured and forms.budget else forms.activation,
                 measured,
                 margin=forms.margin,
                 method=forms.fit,
                 trainable=forms.trainable,
-                blend=stage.blend,
                 scales=scales,
             )
         types = norm_types(model)
@@ -95,7 +101,11 @@ class Swapper:
         measured = None
         if self.batches is not None:
             measured = sample_sites(model, self.batches(model), types, value=variance)
-        return rules.polynomial_norm_rule(model, forms.norm_degree, measured, margin=forms.norm_margin)
+        if forms.norm == "constant":
+            return rules.constant_norm_rule(model, measured)
+        margin, ratio = forms.norm_margin, forms.norm_ratio
+        chosen = norm_degrees(measured, forms) if measured and forms.budget else forms.norm_degree
+        return rules.polynomial_norm_rule(model, chosen, measured, margin=margin, ratio=ratio)
 
     def _settle(self, model: nn.Module, kind: Kind) -> None:
         """Bring what was swapped in to a state from which training starts well."""
@@ -114,6 +124,37 @@ def _scaled_by(model: nn.Module, scales: dict[str, Tensor]) -> Callable[[nn.Modu
         return over_channels(x, by_module[module]) if module in by_module else x
 
     return value
+
+
+def activation_degrees(model: nn.Module, measured: Mapping[str, Measured], forms: Forms) -> dict[str, int]:
+    """The cheapest degrees of activations within the budget of the forms.
+
+    Raises:
+        ParameterError: coefficients are trained, whose number must not depend on measurements; or no degrees
+            are good enough.
+    """
+    if forms.trainable:
+        raise ParameterError(
+            "an error budget with trainable coefficients", fix="leave one of `budget` and `trainable` out"
+        )
+    functions = {name: function_of(ACTIVATION_NAMES[type(model.get_submodule(name))]) for name in measured}
+    return _chosen(
+        {n: activation_options(functions[n], site, margin=forms.margin) for n, site in measured.items()},
+        forms,
+    )
+
+
+def norm_degrees(measured: Mapping[str, Measured], forms: Forms) -> dict[str, int]:
+    """The cheapest degrees of inverse square roots within the budget of the forms."""
+    return _chosen(
+        {n: inverse_sqrt_options(site, margin=forms.norm_margin) for n, site in measured.items()}, forms
+    )
+
+
+def _chosen(options: Mapping[str, Sequence[Option]], forms: Forms) -> dict[str, int]:
+    assert forms.budget is not None
+    best = within(frontier(options), forms.budget)
+    return {name: option.size for name, option in best.options.items()}
 
 
 def weighting(forms: Forms) -> Rule | None:

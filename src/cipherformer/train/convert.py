@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from cipherformer.errors import ModelError
 from cipherformer.train.build import Swapper, foreseen, kept
 from cipherformer.train.checkpoint import digest, load_checkpoint, save_checkpoint
-from cipherformer.train.data import Data, Part, embed
+from cipherformer.train.data import Data, Part
 from cipherformer.train.evaluate import Score, score
 from cipherformer.train.lift import lift
-from cipherformer.train.observe import SITE_TYPES
+from cipherformer.train.observe import SITE_TYPES, Batch
+from cipherformer.train.prepare import measure_batch_norm
 from cipherformer.train.ranges import SiteRange, check, measure, violations
 from cipherformer.train.sites import ACTIVATIONS, norm_types, sample_sites, variance
 from cipherformer.train.stage import Conversion, Stage
 from cipherformer.train.state import State, read_state, restore_optimizer, write_state
-from cipherformer.train.steps import Step, count_steps, end_blends, make_optimizer, run_steps
+from cipherformer.train.steps import Step, batch_at, count_steps, end_blends, make_optimizer, run_steps
 from cipherformer.train.swap import Site, freeze_polynomials
 
 WEIGHTS = "model.safetensors"
@@ -120,7 +121,7 @@ def convert(
     state = _start(folder, original, data, conversion, seed, before)
     current = _rebuilt(original, conversion, state)
     structure = current
-    watch.sites(planned, kept(_structure(original, conversion)))
+    watch.sites(planned, kept(freeze_polynomials(_structure(original, conversion))))
     runner = _Runner(original, data, conversion, folder, seed, watch, state)
     for number in range(max(state.stage, 0), len(conversion.stages)):
         current = runner.stage(structure if number == state.stage else current, number)
@@ -155,7 +156,7 @@ def restored(model: nn.Module, conversion: Conversion, folder: Path, *example_in
 def measured_ranges(model: nn.Module, data: Data) -> tuple[SiteRange, ...]:
     """Ranges of a model's sites on the inputs of both parts."""
     parts = [b for part in (data.train, data.test) for b in part.first(4 * MEASURED_ON).batches(BATCH)]
-    return measure(model, [embed(model, x).detach() for x, _ in parts], SITE_TYPES)
+    return measure(model, [detached(b.fed(model)) for b in parts], SITE_TYPES)
 
 
 def original_ranges(model: nn.Module, data: Data) -> tuple[SiteRange, ...]:
@@ -167,9 +168,14 @@ def original_ranges(model: nn.Module, data: Data) -> tuple[SiteRange, ...]:
     return (*out, *(SiteRange(name, "variance", site.low, site.high) for name, site in norms.items()))
 
 
-def _measuring(part: Part) -> Callable[[nn.Module], list[Tensor]]:
-    def inputs(model: nn.Module) -> list[Tensor]:
-        return [embed(model, x).detach() for x, _ in part.first(MEASURED_ON).batches(BATCH)]
+def detached(values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Without their history of gradients."""
+    return tuple(value.detach() for value in values)
+
+
+def _measuring(part: Part) -> Callable[[nn.Module], list[Batch]]:
+    def inputs(model: nn.Module) -> list[Batch]:
+        return [detached(b.fed(model)) for b in part.first(MEASURED_ON).batches(BATCH)]
 
     return inputs
 
@@ -186,8 +192,8 @@ def _start(
 ) -> State:
     pieces = [json.dumps(asdict(conversion), sort_keys=True), str(seed), data.augment, digest(original)]
     key = hashlib.sha256("|".join(pieces).encode())
-    for tensor in (data.train.inputs, data.train.labels, data.test.labels):
-        key.update(tensor.contiguous().numpy().tobytes())
+    for tensor in (data.train.inputs, data.train.labels, data.train.mask, data.test.labels):
+        key.update(b"" if tensor is None else tensor.contiguous().numpy().tobytes())
     state = read_state(folder, key.hexdigest()) or State(key.hexdigest())
     if not state.history:
         state.history.append({"stage": "original", **asdict(before), "seconds": 0.0, "steps": 0})
@@ -268,6 +274,8 @@ class _Runner:
         return score(model, self.data.test.first(SCORED_BETWEEN))
 
     def _ended(self, model: nn.Module, stage: Stage) -> nn.Module:
-        if stage.blend:
-            end_blends(model)
+        end_blends(model)
+        if stage.recalibrate:
+            drawn = (batch_at(self.data, stage, step, self.seed) for step in range(stage.recalibrate))
+            measure_batch_norm(model, (detached(batch.fed(model)) for batch in drawn))
         return model.eval()

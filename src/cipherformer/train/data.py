@@ -26,15 +26,19 @@ class Part:
         inputs: [n, ...] floating-point, or token ids [n, L] (int64), which are looked up in the model's
             table.
         labels: [n] classes, or [n, L] the next token of each position; -100 is not counted.
+        mask: [n, L], 1 where an input has a token and 0 where it is filled up: the model's second argument.
+            None where all inputs are whole.
     """
 
     inputs: Tensor
     labels: Tensor
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.labels) or not len(self.inputs):
+        lengths = [len(t) for t in (self.inputs, self.labels, self.mask) if t is not None]
+        if len(set(lengths)) != 1 or not lengths[0]:
             raise DataError(
-                f"{len(self.inputs)} inputs and {len(self.labels)} labels",
+                f"{' and '.join(map(str, lengths))} inputs, labels and masks",
                 fix="give as many of each, and at least one",
             )
 
@@ -43,11 +47,21 @@ class Part:
 
     def first(self, count: int) -> Part:
         """The first `count`, or all if there are fewer."""
-        return Part(self.inputs[:count], self.labels[:count])
+        return self.rows(slice(count))
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def rows(self, which: slice | Tensor) -> Part:
+        """Some of them."""
+        return Part(self.inputs[which], self.labels[which], None if self.mask is None else self.mask[which])
+
+    def batches(self, size: int) -> Iterator[Part]:
         """In order, the last one possibly smaller."""
-        yield from zip(self.inputs.split(size), self.labels.split(size), strict=True)
+        for start in range(0, len(self), size):
+            yield self.rows(slice(start, start + size))
+
+    def fed(self, model: nn.Module) -> tuple[Tensor, ...]:
+        """What the model is called with: embedded inputs, and the mask if there is one."""
+        x = embed(model, self.inputs)
+        return (x,) if self.mask is None else (x, self.mask)
 
 
 @dataclass(frozen=True)
@@ -68,9 +82,9 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], *, held_out: float = 0.2, wh
     """Data from named arrays.
 
     Args:
-        arrays: `inputs` [n, ...] and `labels`, or `tokens` [n, L + 1] (language modelling); the same
-            names with
-            `_test` appended for the part to score. Without them the last share of the rows is held out.
+        arrays: `inputs` [n, ...] and `labels`, with `mask` [n, L] if inputs are filled up, or `tokens`
+            [n, L + 1] (language modelling); the same names with `_test` appended for the part to score.
+            Without them the last share of the rows is held out.
         held_out: that share.
         where: for messages.
 
@@ -92,7 +106,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], *, held_out: float = 0.2, wh
     cut = len(whole) - max(1, round(held_out * len(whole)))
     if cut < 1:
         raise DataError(f"{len(whole)} inputs", where=where, fix="give at least two")
-    return Data(whole.first(cut), Part(whole.inputs[cut:], whole.labels[cut:]))
+    return Data(whole.first(cut), whole.rows(slice(cut, None)))
 
 
 def _part(arrays: Mapping[str, NDArray[Any]], suffix: str) -> Part | None:
@@ -105,7 +119,9 @@ def _part(arrays: Mapping[str, NDArray[Any]], suffix: str) -> Part | None:
         return None
     inputs = torch.from_numpy(np.ascontiguousarray(arrays[f"inputs{suffix}"]))
     labels = torch.from_numpy(np.asarray(arrays[f"labels{suffix}"]).astype(np.int64))
-    return Part(inputs.float() if inputs.is_floating_point() else inputs.long(), labels)
+    given = arrays.get(f"mask{suffix}")
+    mask = None if given is None else torch.from_numpy(np.asarray(given)).bool()
+    return Part(inputs.float() if inputs.is_floating_point() else inputs.long(), labels, mask)
 
 
 def from_file(path: Path) -> Data:

@@ -39,9 +39,9 @@ def score(model: nn.Module, part: Part, *, batch_size: int = 250) -> Score:
     """Score a model in evaluation mode; labels of -100 are left out."""
     right, count, loss = 0, 0, 0.0
     with evaluation(model), torch.no_grad():
-        for inputs, labels in part.batches(batch_size):
-            logits = model(embed(model, inputs)).flatten(0, -2).float()
-            wanted = labels.flatten()
+        for batch in part.batches(batch_size):
+            logits = model(*batch.fed(model)).flatten(0, -2).float()
+            wanted = batch.labels.flatten()
             kept = wanted != IGNORED
             right += int((logits.argmax(dim=-1) == wanted)[kept].sum())
             loss += float(F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum"))

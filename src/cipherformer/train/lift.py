@@ -93,11 +93,12 @@ class _Redirect(TorchFunctionMode):
             return function(*args, **(kwargs or {}))
         name = f"lifted_{kind}_{self._count[kind]}"
         self._count[kind] += 1
-        if name not in self._owner._modules:
+        stands = self._owner._modules.get(name)
+        if stands is None:
             return function(*args, **(kwargs or {}))
         if kind == "attention":
-            return self._owner._modules[name](*args, **(kwargs or {}))
-        return self._owner._modules[name](args[0] if args else (kwargs or {})["input"])
+            return stands(*args, **(kwargs or {}))
+        return stands(args[0] if args else (kwargs or {})["input"])
 
 
 class _Lifted:

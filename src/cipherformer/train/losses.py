@@ -27,6 +27,7 @@ class Targets:
         variance_ratio: largest hi/lo over the batch of a variance that is normalised by; None leaves it
             alone.
         variance_ceiling: the largest such variance; None leaves it alone.
+        iterations: weight of `iteration_loss` for every normaliser and variance: it goes on where hinges end.
     """
 
     interval_share: float = 0.85
@@ -35,6 +36,7 @@ class Targets:
     activation_bound: float | None = None
     variance_ratio: float | None = None
     variance_ceiling: float | None = None
+    iterations: float = 0.0
 
 
 def range_loss(x: Tensor, low: float, high: float) -> Tensor:
@@ -54,6 +56,23 @@ def condition_loss(normaliser: Tensor, ratio: float) -> Tensor:
     return F.relu(normaliser.amax().log() - normaliser.amin().log() - math.log(ratio))
 
 
+RECIPROCAL_GAIN, INVERSE_SQRT_GAIN = 4.0, 6.75
+"""By what an early step of Goldschmidt's iteration multiplies a small lo/hi: see `approx.goldschmidt`."""
+
+
+def iteration_loss(values: Tensor, gain: float) -> Tensor:
+    """`log(hi / lo) / log(gain)`: the steps that Goldschmidt's iteration spends on a site, up to a constant.
+
+    Hinges on ranges stop once a range is allowed, though each step less is a level less; this goes on. With
+    relaxation, a step multiplies a small lo/hi by `gain`, until it is near 1.
+
+    Args:
+        values: positive, all rows of a batch: normalisers or variances.
+        gain: `RECIPROCAL_GAIN` or `INVERSE_SQRT_GAIN`.
+    """
+    return condition_loss(values, 1.0) / math.log(gain)
+
+
 def site_loss(observations: Iterable[Observation], targets: Targets) -> Tensor:
     """The sum over sites: range loss of each polynomial; condition and score loss of each PowerSoftmax.
 
@@ -64,26 +83,37 @@ def site_loss(observations: Iterable[Observation], targets: Targets) -> Tensor:
 
 def _one_site(seen: Observation, targets: Targets) -> Tensor:
     module, x = seen.module, seen.value
+    weight = targets.iterations
     if isinstance(module, InverseSqrt):
-        return variance_loss(x, module.low, module.high)
+        outside = variance_loss(x, module.low, module.high)
+        return outside + weight * iteration_loss(x, INVERSE_SQRT_GAIN) if weight else outside
     if isinstance(module, PolynomialActivation):
         centre = 0.5 * (module.low + module.high)
         half = 0.5 * (module.high - module.low) * targets.interval_share
         return range_loss(x, centre - half, centre + half)
-    if isinstance(module, PowerSoftmax):
+    if isinstance(module, PowerSoftmax | TwoQuad):
         normaliser = module.normaliser(x, seen.mask)
-        inside = range_loss(module.scaled(x), -targets.score_bound, targets.score_bound)
-        return inside + condition_loss(normaliser, targets.normaliser_ratio)
-    if isinstance(module, TwoQuad):
-        return condition_loss(module.normaliser(x, seen.mask), targets.normaliser_ratio)
+        wide = condition_loss(normaliser, targets.normaliser_ratio)
+        if isinstance(module, PowerSoftmax):
+            wide = wide + range_loss(module.scaled(x), -targets.score_bound, targets.score_bound)
+        return wide + weight * iteration_loss(normaliser, RECIPROCAL_GAIN) if weight else wide
     if isinstance(module, ACTIVATIONS) and targets.activation_bound is not None:
         return range_loss(x, -targets.activation_bound, targets.activation_bound)
-    if is_norm(module) and (targets.variance_ratio or targets.variance_ceiling):
-        v = variance(module, x)
-        ceiling = targets.variance_ceiling
-        above = F.relu(v.amax() - ceiling) / ceiling if ceiling else torch.zeros(())
-        return above + (condition_loss(v, targets.variance_ratio) if targets.variance_ratio else 0.0)
+    if is_norm(module) and (targets.variance_ratio or targets.variance_ceiling or weight):
+        return _norm_loss(variance(module, x), targets)
     return torch.zeros(())
+
+
+def _norm_loss(v: Tensor, targets: Targets) -> Tensor:
+    """What `targets` ask of the variances of a norm that is not a polynomial yet."""
+    total = torch.zeros(())
+    if targets.variance_ceiling:
+        total = total + F.relu(v.amax() - targets.variance_ceiling) / targets.variance_ceiling
+    if targets.variance_ratio:
+        total = total + condition_loss(v, targets.variance_ratio)
+    if targets.iterations:
+        total = total + targets.iterations * iteration_loss(v, INVERSE_SQRT_GAIN)
+    return total
 
 
 def variance_loss(v: Tensor, low: float, high: float, margin: float = 0.1) -> Tensor:

@@ -13,6 +13,14 @@ from cipherformer.nn import PolynomialActivation, PowerSoftmax, TwoQuad
 
 SITE_TYPES = (PowerSoftmax, TwoQuad, PolynomialActivation)
 
+Batch = Tensor | tuple[Tensor, ...]
+"""What a model is run on: its input, or all its arguments."""
+
+
+def run(model: nn.Module, batch: Batch) -> Any:
+    """The model's result."""
+    return model(*batch) if isinstance(batch, tuple) else model(batch)
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:

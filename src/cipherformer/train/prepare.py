@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cipherformer.nn import PowerSoftmax, ScaledPowerSoftmax, SelfAttention
-from cipherformer.train.observe import Observation, observe
+from cipherformer.train.observe import Batch, Observation, observe, run
 
 
-def rescale_scores(model: nn.Module, batch: Tensor, bound: float = 1.0) -> None:
+def rescale_scores(model: nn.Module, batch: Batch, bound: float = 1.0) -> None:
     """Scale the queries of every PowerSoftmax attention, in place: each head's largest |score| is `bound`.
 
     PowerSoftmax without epsilon does not change when the scores are multiplied by a constant; the scale
@@ -23,7 +23,7 @@ def rescale_scores(model: nn.Module, batch: Tensor, bound: float = 1.0) -> None:
         if not (isinstance(module, SelfAttention) and isinstance(module.weights, PowerSoftmax)):
             continue
         with torch.no_grad(), observe(module, (PowerSoftmax,)) as seen:
-            model(batch)
+            run(model, batch)
             largest = seen.take()[-1].value.abs().amax(dim=(0, 2, 3)).clamp(min=1e-6)
             factor = (bound / largest).repeat_interleave(module.head_width)
             module.query.weight.mul_(factor[:, None])
@@ -32,7 +32,7 @@ def rescale_scores(model: nn.Module, batch: Tensor, bound: float = 1.0) -> None:
 
 
 def weight_scores(
-    model: nn.Module, batches: Iterable[Tensor], bound: float = 1.0, *, shifted: bool = False, rounds: int = 2
+    model: nn.Module, batches: Iterable[Batch], bound: float = 1.0, *, shifted: bool = False, rounds: int = 2
 ) -> None:
     """Set factors and shifts of every ScaledPowerSoftmax, in place: each head's largest |score| becomes
     `bound`.
@@ -53,7 +53,7 @@ def weight_scores(
         seen_by: dict[nn.Module, list[Tensor]] = {}
         with torch.no_grad(), observe(model, (ScaledPowerSoftmax,)) as seen:
             for batch in batches:
-                model(batch)
+                run(model, batch)
                 for call in seen.take():
                     seen_by.setdefault(call.module, []).append(_moments(call))
         for site, found in seen_by.items():
@@ -85,7 +85,7 @@ def _moments(call: Observation) -> Tensor:
     return rows[:, :, None, None] if x.dim() == 4 else rows
 
 
-def measure_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def measure_batch_norm(model: nn.Module, batches: Iterable[Batch]) -> None:
     """Set the running statistics of every batch norm, in place, to their average over these batches.
 
     Dropout and the like stay off. Afterwards the modules are in the mode they were in.
@@ -102,7 +102,7 @@ def measure_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.momentum = None
     with torch.no_grad():
         for batch in batches:
-            model(batch)
+            run(model, batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     for module, mode in modes.items():

@@ -23,12 +23,12 @@ Sample = dict[str, NDArray[Any]]
 PROTOCOL = "additive"
 
 
-def prices(model: nn.Module, inputs: Tensor, *, encrypted: bool = True) -> dict[str, Any]:
+def prices(model: nn.Module, *inputs: Tensor, encrypted: bool = True) -> dict[str, Any]:
     """Predicted costs of one query.
 
     Args:
         model: in evaluation mode.
-        inputs: [n, ...] as the model takes them; ranges come from them.
+        inputs: [n, ...] each, as the model takes them; ranges come from them.
         encrypted: compile for encryption too, which takes a while for large models.
 
     Returns:
@@ -37,16 +37,20 @@ def prices(model: nn.Module, inputs: Tensor, *, encrypted: bool = True) -> dict[
     """
     found: dict[str, Any] = {}
     try:
-        graph = capture(model, (inputs[:1],))
+        graph = capture(model, tuple(x[:1] for x in inputs))
     except CipherformerError as error:
         return {"two_party": {"reason": str(error)}, "encrypted": {"reason": str(error)}}
-    samples: list[Sample] = [{graph.inputs[0].name: x[None].double().numpy()} for x in inputs]
+    names = [entry.name for entry in graph.inputs]
+    samples: list[Sample] = [
+        {name: x[None].double().numpy() for name, x in zip(names, row, strict=True)}
+        for row in zip(*inputs, strict=True)
+    ]
     try:
         found["two_party"] = _two_party(graph, samples)
     except CipherformerError as error:
         found["two_party"] = {"reason": str(error)}
     if encrypted:
-        found["encrypted"] = _encrypted(model, graph, inputs, samples)
+        found["encrypted"] = _encrypted(model, graph, tuple(x[:1] for x in inputs), samples)
     return found
 
 
@@ -64,9 +68,12 @@ def _two_party(graph: Graph, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _encrypted(
-    model: nn.Module, graph: Graph, inputs: Tensor, samples: Sequence[Mapping[str, NDArray[np.float64]]]
+    model: nn.Module,
+    graph: Graph,
+    example: tuple[Tensor, ...],
+    samples: Sequence[Mapping[str, NDArray[np.float64]]],
 ) -> dict[str, Any]:
-    stands = obstacles_in(model, (inputs[:1],))
+    stands = obstacles_in(model, example)
     if stands:
         kinds = sorted({item.what.split(" of ")[0] for item in stands})
         return {"reason": f"{len(stands)} obstacles: {', '.join(kinds)}"}

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cipherformer.errors import LimitError
 from cipherformer.nn import InverseSqrt, PolynomialActivation, PowerSoftmax, TwoQuad
-from cipherformer.train.observe import SITE_TYPES, Observation, observe
+from cipherformer.train.observe import SITE_TYPES, Batch, Observation, observe, run
 
 Kind = Literal["polynomial", "normaliser", "variance", "other"]
 
@@ -72,7 +72,7 @@ class Contract:
 
 
 def measure(
-    model: nn.Module, batches: Iterable[Tensor], types: tuple[type[nn.Module], ...] = SITE_TYPES
+    model: nn.Module, batches: Iterable[Batch], types: tuple[type[nn.Module], ...] = SITE_TYPES
 ) -> tuple[SiteRange, ...]:
     """The range of every site over all batches: all images, rows and heads. Evaluation mode, no gradients."""
     merged: dict[str, SiteRange] = {}
@@ -81,7 +81,7 @@ def measure(
     try:
         with torch.no_grad(), observe(model, types) as seen:
             for batch in batches:
-                model(batch)
+                run(model, batch)
                 for observation in seen.take():
                     new = _site(observation)
                     old = merged.get(new.name, new)

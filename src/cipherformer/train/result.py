@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from cipherformer.errors import FormatError
-from cipherformer.train.convert import Converted, original_ranges, restored
-from cipherformer.train.data import Data, embed
+from cipherformer.train.convert import Converted, detached, original_ranges, restored
+from cipherformer.train.data import Data
 from cipherformer.train.losses import Targets
 from cipherformer.train.price import prices
 from cipherformer.train.ranges import Contract, SiteRange
@@ -65,11 +65,11 @@ def write_result(
         reference: JSON values from which the original model can be had again; see `cli.model`.
         price: predict costs before and after.
     """
-    inputs = embed(done.original, data.test.inputs[:PRICED_ON]).detach()
     costs: dict[str, Any] = {}
     if price:
-        private = embed(done.model, data.test.inputs[:PRICED_ON]).detach()
-        costs = {"before": prices(done.original, inputs), "after": prices(done.model, private)}
+        few = data.test.first(PRICED_ON)
+        pairs = (("before", done.original), ("after", done.model))
+        costs = {when: prices(model, *detached(few.fed(model))) for when, model in pairs}
     ranges = {"before": _rows(original_ranges(done.original, data)), "after": _rows(done.ranges)}
     report = {
         "recipe": conversion.name,

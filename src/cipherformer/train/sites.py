@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cipherformer.capture.export import evaluation
 from cipherformer.nn import PolynomialNorm
-from cipherformer.train.observe import observe
+from cipherformer.train.observe import Batch, observe, run
 from cipherformer.train.swap import ACTIVATION_NAMES
 
 SAMPLES_PER_CALL = 4096
@@ -35,7 +35,7 @@ Value = Callable[[nn.Module, Tensor], Tensor]
 
 def sample_sites(
     model: nn.Module,
-    batches: Iterable[Tensor],
+    batches: Iterable[Batch],
     types: tuple[type[nn.Module], ...],
     *,
     value: Value = lambda _, x: x,
@@ -55,7 +55,7 @@ def sample_sites(
     generator = torch.Generator().manual_seed(seed)
     with evaluation(model), torch.no_grad(), observe(model, types) as seen:
         for batch in batches:
-            model(batch)
+            run(model, batch)
             for call in seen.take():
                 x = value(call.module, call.value).float().flatten()
                 low, high = (float(v) for v in x.aminmax())
@@ -66,12 +66,12 @@ def sample_sites(
     return {name: Measured(*extremes[name], torch.cat(kept[name])) for name in extremes}
 
 
-def channel_scales(model: nn.Module, batches: Iterable[Tensor], *, floor: float = 0.05) -> dict[str, Tensor]:
+def channel_scales(model: nn.Module, batches: Iterable[Batch], *, floor: float = 0.05) -> dict[str, Tensor]:
     """The largest |input| of each channel of every ReLU, [C]; at least `floor` of the site's largest."""
     found: dict[str, Tensor] = {}
     with evaluation(model), torch.no_grad(), observe(model, (nn.ReLU,)) as seen:
         for batch in batches:
-            model(batch)
+            run(model, batch)
             for call in seen.take():
                 x = call.value.detach().float().abs()
                 rows = x.transpose(0, 1).flatten(1).amax(1) if x.dim() == 4 else x.flatten(0, -2).amax(0)

@@ -23,13 +23,18 @@ class Forms:
         offset: of 2Quad.
         score_bound: largest |score| that enters PowerSoftmax after the swap; None leaves the scores.
         activation: degree of the polynomials; 0 keeps activations.
+        budget: error that all activations' polynomials together may make, and all norms': their degrees are
+            then chosen site by site at the least predicted price, see `train.pareto`. None: `activation` and
+            `norm_degree` for all.
         fit: of the polynomials, see `rules.fitted_activation_rule`.
         margin: share of measured ranges by which a polynomial's interval is wider, on both sides.
         channels: ReLU's polynomials have a public scale for each channel.
         trainable: whether coefficients are trained.
-        norm: `batch`, `polynomial` or `keep`.
+        norm: `batch`, `polynomial`, `constant` (a learnt constant denominator) or `keep`.
         norm_degree: of the polynomial for the inverse square root.
         norm_margin: by which the interval of the variance is wider, as a factor less one.
+        norm_ratio: largest hi/lo before that; a wider range is cut by one factor at both ends, and losses
+            bring what lies outside into the interval. None leaves it.
     """
 
     attention: Literal["power", "two_quad", "pointwise", "keep"] = "power"
@@ -39,13 +44,15 @@ class Forms:
     offset: float = 5.0
     score_bound: float | None = 1.0
     activation: int = 7
+    budget: float | None = None
     fit: Literal["samples", "even", "minimax", "quad"] = "samples"
     margin: float = 0.2
     channels: bool = False
     trainable: bool = False
-    norm: Literal["batch", "polynomial", "keep"] = "batch"
+    norm: Literal["batch", "polynomial", "constant", "keep"] = "batch"
     norm_degree: int = 7
     norm_margin: float = 0.25
+    norm_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +77,11 @@ class Stage:
         scores: weight of matching the teacher's scores before the attention's weighting.
         sites: weight of the losses of `targets`.
         targets: where those start.
-        blend: polynomials come in gradually over the stage.
+        transition: how what the stage replaces comes in: `at_once`; `together`, gradually over the stage; or
+            `in_turn`, gradually and layer by layer, from the first to the last.
         freeze_statistics: running statistics of batch norms stay as they are.
+        recalibrate: training batches on which those statistics are measured anew after the stage; 0 for none.
+        checkpoint: layers are computed a second time in the backward pass instead of being kept.
     """
 
     name: str
@@ -91,8 +101,10 @@ class Stage:
     scores: float = 0.0
     sites: float = 0.0
     targets: Targets = field(default_factory=Targets)
-    blend: bool = False
+    transition: Literal["at_once", "together", "in_turn"] = "at_once"
     freeze_statistics: bool = False
+    recalibrate: int = 0
+    checkpoint: bool = False
 
     @property
     def needs_teacher(self) -> bool:

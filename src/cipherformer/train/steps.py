@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from cipherformer.errors import DataError
-from cipherformer.nn import PolynomialActivation
-from cipherformer.nn.activation import Blend
-from cipherformer.train.data import IGNORED, Data, augmented, embed
+from cipherformer.nn import Blend, PolynomialActivation
+from cipherformer.train.data import IGNORED, Data, Part, augmented
 from cipherformer.train.guard import check_finite
 from cipherformer.train.losses import distillation_loss, site_loss
+from cipherformer.train.memory import checkpointed
 from cipherformer.train.observe import SITE_TYPES, observe
 from cipherformer.train.sites import ACTIVATIONS, norm_types
 from cipherformer.train.stage import Stage
@@ -72,15 +73,13 @@ def rate(stage: Stage, step: int, steps: int) -> float:
     return stage.learning_rate * 0.5 * (1.0 - math.cos(math.pi * left))
 
 
-def batch_at(data: Data, stage: Stage, step: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Inputs and labels of a step: epochs are shuffled by their number."""
+def batch_at(data: Data, stage: Stage, step: int, seed: int) -> Part:
+    """The inputs of a step: epochs are shuffled by their number."""
     per_epoch = len(data.train) // stage.batch_size
     epoch, place = divmod(step, per_epoch)
     order = torch.randperm(len(data.train), generator=_generator(seed, epoch, 1))
-    rows = order[place * stage.batch_size : (place + 1) * stage.batch_size]
-    return augmented(data.train.inputs[rows], data.augment, _generator(seed, step, 2)), data.train.labels[
-        rows
-    ]
+    batch = data.train.rows(order[place * stage.batch_size : (place + 1) * stage.batch_size])
+    return replace(batch, inputs=augmented(batch.inputs, data.augment, _generator(seed, step, 2)))
 
 
 def _generator(seed: int, number: int, purpose: int) -> torch.Generator:
@@ -126,29 +125,32 @@ def run_steps(
             module.eval()
         if isinstance(module, PolynomialActivation):
             module.guarded = True
-    with Taps(teacher, model, stage) as taps, observe(model, observed) as seen:
+    twice = checkpointed(model) if stage.checkpoint else nullcontext()
+    with twice, Taps(teacher, model, stage) as taps, observe(model, observed) as seen:
         for step in range(start, steps):
-            inputs, labels = batch_at(data, stage, step, seed)
+            batch = batch_at(data, stage, step, seed)
             _move_blends(model, stage, step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate(stage, step, steps)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed((seed * 1_000_003 + step) * 7 + 3)
-                wanted = _teacher_logits(teacher, inputs, stage)
-                x = embed(model, inputs)
-                logits = model(x)
-            task = task_loss(logits, labels)
+                wanted = _teacher_logits(teacher, batch, stage)
+                fed = batch.fed(model)
+                logits = model(*fed)
+            task = task_loss(logits, batch.labels)
             sites = site_loss(seen.take(), stage.targets) if stage.sites else torch.zeros(())
             loss = stage.task * task + stage.sites * sites + taps.loss(stage)
             if stage.soft:
-                kept = labels.flatten() != IGNORED
+                kept = batch.labels.flatten() != IGNORED
                 soft = distillation_loss(
                     logits.flatten(0, -2)[kept], wanted.flatten(0, -2)[kept], stage.temperature
                 )
                 loss = loss + stage.soft * soft
-            check_finite(loss, model, x.detach())
+            check_finite(loss, model, *(t.detach() for t in fed))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            seen.take()  # what a second pass through checkpointed layers gathered
+            taps.forget()
             nn.utils.clip_grad_norm_(model.parameters(), stage.clip_norm)
             optimizer.step()
             after(Step(stage.name, step + 1, steps, loss.item(), task.item(), float(sites.detach())))
@@ -158,23 +160,26 @@ def run_steps(
     model.eval()
 
 
-def _teacher_logits(teacher: nn.Module, inputs: Tensor, stage: Stage) -> Any:
+def _teacher_logits(teacher: nn.Module, batch: Part, stage: Stage) -> Any:
     if not stage.needs_teacher:
         return None
     with torch.no_grad():
-        return teacher(embed(teacher, inputs))
+        return teacher(*batch.fed(teacher))
 
 
 def _move_blends(model: nn.Module, stage: Stage, step: int, steps: int) -> None:
-    """The share of polynomials rises linearly over the first 80% of the stage."""
-    if stage.blend:
-        for module in model.modules():
-            if isinstance(module, Blend):
-                module.share = min(1.0, (step + 1) / (0.8 * steps))
+    """Shares rise linearly over the first 80% of the stage: all at a time, or one after the other."""
+    if stage.transition == "at_once":
+        return
+    blends = [m for m in model.modules() if isinstance(m, Blend)]
+    done = (step + 1) / (0.8 * steps)
+    for place, blend in enumerate(blends):
+        own = done if stage.transition == "together" else done * len(blends) - place
+        blend.share = min(1.0, max(0.0, own, blend.share))
 
 
 def end_blends(model: nn.Module) -> None:
-    """From here on the polynomials alone."""
+    """From here on the replacements alone."""
     for module in model.modules():
         if isinstance(module, Blend):
             module.share = 1.0

@@ -12,6 +12,7 @@ from torch import nn
 from cipherformer.errors import ModelError
 from cipherformer.nn import (
     BatchNorm,
+    Blend,
     MultiheadAdapter,
     PolynomialActivation,
     PowerSoftmax,
@@ -19,7 +20,7 @@ from cipherformer.nn import (
     SelfAttention,
     Softmax,
 )
-from cipherformer.nn.activation import Blend, Name
+from cipherformer.nn.activation import Name
 
 Interval = tuple[float, float]
 
@@ -206,8 +207,8 @@ def freeze_polynomials(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model)
     for name, module in list(model.named_modules()):
         if name and isinstance(module, Blend):
-            inner = module.polynomial
-            _set(model, name, inner.frozen() if isinstance(inner, PolynomialActivation) else inner)
-        elif name and isinstance(module, PolynomialActivation) and module.coefficients is not None:
+            _set(model, name, module.replacement)
+    for name, module in list(model.named_modules()):
+        if name and isinstance(module, PolynomialActivation) and module.coefficients is not None:
             _set(model, name, module.frozen())
     return model

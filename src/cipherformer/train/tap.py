@@ -58,9 +58,13 @@ class Taps:
             pairs = [p for n in names for p in zip(student.get(n, []), teacher.get(n, []), strict=True)]
             for s, t in pairs:
                 total = total + weight / len(pairs) * matching_loss(s, t)
+        self.forget()
+        return total
+
+    def forget(self) -> None:
+        """Throw away what was noted."""
         for noted in self._noted:
             noted.clear()
-        return total
 
 
 def _after(noted: dict[str, list[Tensor]], name: str) -> Any:

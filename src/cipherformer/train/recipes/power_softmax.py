@@ -16,7 +16,15 @@ RECIPE = Conversion(
     name="power-softmax",
     source="arXiv 2410.09457",
     about="x^p / sum x^p for softmax, ranges narrowed by training, then polynomials",
-    forms=Forms(attention="power", exponent=4, epsilon=1e-2, fit="minimax", norm="polynomial", activation=7),
+    forms=Forms(
+        attention="power",
+        exponent=4,
+        epsilon=1e-2,
+        fit="minimax",
+        norm="polynomial",
+        norm_ratio=80.0,
+        activation=7,
+    ),
     stages=(
         Stage("swap attention", replace=("attention",), epochs=2.0, learning_rate=5e-4, soft=1.0),
         Stage("narrow ranges", epochs=2.0, learning_rate=3e-4, soft=1.0, sites=0.1, targets=_TARGETS),

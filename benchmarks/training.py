@@ -1,8 +1,8 @@
-"""Converts real checkpoints to private form: `python -m benchmarks.training --case NAME --data FOLDER
---out FOLDER`.
+"""Converts real checkpoints to private form, and studies training: `python -m benchmarks.training --case NAME
+--data FOLDER --out FOLDER --json RECORDS`.
 
-Each case states its minutes on 2 cores. A run that was stopped goes on where it was: give the same
-command again.
+Each case states its minutes on 2 cores. A conversion that was stopped goes on where it was: give the same
+command again. `--quick` is a smoke test on random data. Records of the case in the file are replaced.
 """
 
 from __future__ import annotations
@@ -10,106 +10,85 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks import training_data as real
+import cipherformer as cf
+from benchmarks.training_cases import CASES, Case, shortened
+from benchmarks.training_studies import STUDIES, Place
+from cipherformer.cli.output import print_table
+from cipherformer.report import schema
+from cipherformer.report.machine import machine, today
+from cipherformer.report.table import Table
 from cipherformer.train.convert import Watch, convert
 from cipherformer.train.data import Data
-from cipherformer.train.recipes import recipe
+from cipherformer.train.result import write_result
 from cipherformer.train.stage import Conversion
 from cipherformer.train.steps import Step
 
-
-@dataclass(frozen=True)
-class Case:
-    """A checkpoint, its data and the recipes that are compared; `minutes` on 2 cores for all of them."""
-
-    about: str
-    minutes: float
-    model: Callable[[str], tuple[nn.Module, Tensor]]
-    data: Callable[[str], Data]
-    recipes: tuple[Conversion, ...]
+Row = Mapping[str, Any]
 
 
-def _epochs(name: str, *epochs: float, batch: int = 64, **forms: Any) -> Conversion:
-    """A recipe with other lengths of its stages, batches and, where given, other forms."""
-    found = recipe(name)
-    stages = tuple(replace(s, epochs=e, batch_size=batch) for s, e in zip(found.stages, epochs, strict=True))
-    return replace(found, stages=stages, forms=replace(found.forms, **forms))
+def main(arguments: Sequence[str] | None = None) -> None:
+    options, console = _options(arguments), Console(highlight=False, width=110)
+    torch.set_num_threads(options.threads)
+    study = STUDIES.get(options.case)
+    case = study or CASES[options.case]
+    console.print(f"{options.case}: {case.about}; about {case.minutes:g} minutes on 2 cores")
+    start = time.perf_counter()
+    if study is not None:
+        rows: list[Row] = list(study.run(Place(options.data, options.out, options.quick)))
+    else:
+        rows = _conversions(console, options, CASES[options.case])
+    seconds = time.perf_counter() - start
+    print_table(console, _table(options.case, rows))
+    console.print(f"{seconds:.0f} s")
+    if options.json is not None and rows:
+        _keep(options.json, records(options.case, rows, options.threads))
 
 
-CASES: Mapping[str, Case] = MappingProxyType(
-    {
-        "cifar-cnn": Case(
-            "ResNet-20 on CIFAR-10, polynomials for ReLU",
-            12.0,
-            real.resnet20,
-            real.cifar10,
-            (_epochs("default", 6.0, batch=128, trainable=True),),
-        ),
-        "cifar-cnn-published": Case(
-            "the same by the published method, degree 18",
-            20.0,
-            real.resnet20,
-            real.cifar10,
-            (_epochs("poly-cnn", 1.0, 1.0),),
-        ),
-        "kwt1": Case(
-            "KWT-1 on Speech Commands, half of the clips to train, half to score",
-            10.0,
-            real.keyword,
-            real.commands,
-            (_epochs("default", 4.0, batch=32), _epochs("power-softmax", 4.0, 2.0, 3.0, batch=32)),
-        ),
-        "lm": Case(
-            "stories260K on TinyStories",
-            10.0,
-            real.stories,
-            real.tinystories,
-            (_epochs("default", 10.0), _epochs("power-softmax", 5.0, 3.0, 2.0)),
-        ),
-    }
-)
-
-
-def main() -> None:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("--case", choices=tuple(CASES), required=True)
+    parser.add_argument("--case", choices=(*CASES, *STUDIES), required=True)
     parser.add_argument("--recipe", help="only this one of the case's")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the real data")
     parser.add_argument("--out", type=Path, default=Path("out/training"))
+    parser.add_argument("--json", type=Path, help="file of records")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    options, console = parser.parse_args(), Console(highlight=False, width=110)
-    torch.set_num_threads(options.threads)
-    case = CASES[options.case]
-    console.print(f"{options.case}: {case.about}; about {case.minutes:g} minutes on 2 cores")
-    model, example = case.model(str(options.data))
-    data = case.data(str(options.data))
+    parser.add_argument("--quick", action="store_true", help="a smoke test on random data")
+    return parser.parse_args(arguments)
+
+
+def _conversions(console: Console, options: argparse.Namespace, case: Case) -> list[Row]:
+    if options.quick and case.quick is None:
+        console.print("this case has no smoke test: its model and data are real")
+        return []
+    model_of, data_of = case.quick if options.quick and case.quick else (case.model, case.data)
+    model, example = model_of(str(options.data))
+    data, rows = data_of(str(options.data)), []
     for conversion in case.recipes:
         if options.recipe in (None, conversion.name):
-            folder = options.out / f"{options.case}-{conversion.name}-{options.seed}"
-            _one(console, options, model, example, data, conversion, folder)
+            chosen = shortened(conversion) if options.quick else conversion
+            rows.append(_one(console, options, model, example, data, chosen))
+    return rows
 
 
 def _one(
     console: Console,
     options: argparse.Namespace,
     model: nn.Module,
-    example: Tensor,
+    example: Tensor | tuple[Tensor, ...],
     data: Data,
     conversion: Conversion,
-    folder: Path,
-) -> None:
+) -> Row:
     start, told = time.perf_counter(), time.monotonic()
+    folder = options.out / f"{options.case}-{conversion.name}-{options.seed}"
 
     def step(now: Step) -> None:
         nonlocal told
@@ -118,31 +97,68 @@ def _one(
             console.print(f"  {now.stage}: step {now.step}/{now.steps}, loss {now.loss:.3f}")
 
     watch = Watch(step=step, stage=lambda record: console.print(f"  {json.dumps(record)}"))
+    inputs = example if isinstance(example, tuple) else (example,)
     done = convert(
-        model,
-        data,
-        conversion,
-        folder,
-        example_inputs=(example,),
-        seed=options.seed,
-        relaxed=True,
-        watch=watch,
+        model, data, conversion, folder, example_inputs=inputs, seed=options.seed, relaxed=True, watch=watch
     )
-    record = {
-        "case": options.case,
+    write_result(folder, done, data, conversion, reference={"case": options.case}, price=False)
+    for problem in done.problems:
+        console.print(f"  contract: {problem}")
+    perplexed = done.after.perplexity is not None
+    return {
         "recipe": conversion.name,
         "seed": options.seed,
         "accuracy_original": done.before.accuracy,
         "accuracy_private": done.after.accuracy,
-        "perplexity_original": done.before.perplexity,
-        "perplexity_private": done.after.perplexity,
+        **({"perplexity_original": done.before.perplexity} if perplexed else {}),
+        **({"perplexity_private": done.after.perplexity} if perplexed else {}),
         "scored": done.after.count,
         "half_interval": done.after.interval(),
-        "problems": done.problems,
+        "broken": len(done.problems),
         "seconds": time.perf_counter() - start,
     }
-    (folder / "result.json").write_text(json.dumps(record, indent=1) + "\n")
-    console.print_json(data=record)
+
+
+def records(case: str, rows: Sequence[Row], threads: int) -> list[schema.BenchmarkRecord]:
+    """A record for each number; what is not a number, and counts that name a row, are its parameters."""
+    out = []
+    for row in rows:
+        named = {k: v for k, v in row.items() if not isinstance(v, float) and v is not None}
+        for metric, value in row.items():
+            if isinstance(value, float):
+                out.append(
+                    schema.BenchmarkRecord(
+                        suite="training",
+                        case=case,
+                        subject="cipherformer",
+                        version=cf.__version__,
+                        metric=metric,
+                        value=value,
+                        unit="s" if metric == "seconds" else "1",
+                        threads=threads,
+                        parameters=named,
+                        machine=machine(),
+                        date=today(),
+                    )
+                )
+    return out
+
+
+def _keep(path: Path, found: Sequence[schema.BenchmarkRecord]) -> None:
+    kept = schema.read(path) if path.exists() else []
+    assert isinstance(kept, list)
+    again = {(r.case, r.parameters.get("recipe")) for r in found}
+    schema.write(path, [*(r for r in kept if (r.case, r.parameters.get("recipe")) not in again), *found])
+
+
+def _table(title: str, rows: Sequence[Row]) -> Table:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    shown = tuple(tuple(_shown(row.get(name)) for name in columns) for row in rows)
+    return Table(title, tuple(columns), shown)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 if __name__ == "__main__":

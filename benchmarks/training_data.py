@@ -8,6 +8,7 @@ Each is a factory of `cipherformer convert`, which gives it the folder:
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from cipherformer.capture import pretrained
 from cipherformer.train.data import Data, Part
+from cipherformer.train.evaluate import Choice
 from examples import kwt1, llama2c, resnet_cifar
 
 CIFAR_TRAIN = 10_000
@@ -70,11 +72,51 @@ def stories(folder: str) -> tuple[nn.Module, Tensor]:
     return loaded.module, loaded.example_inputs[0]
 
 
+def babyllama(folder: str) -> tuple[nn.Module, Tensor]:
+    """BabyLlama-105 on windows of 64 embedded characters."""
+    loaded = pretrained.wrapped(
+        llama2c.load(Path(folder) / "babyllama105/model5000.bin"), "babyllama105", tokens=TOKENS
+    )
+    return loaded.module, loaded.example_inputs[0]
+
+
 def tinystories(folder: str) -> Data:
     """The beginnings of 900 stories, the last 180 to score."""
-    root = Path(folder)
+    return _stories(Path(folder), "stories260k/tok512.bin")
+
+
+def tinystories_characters(folder: str) -> Data:
+    """The same in the characters of BabyLlama-105."""
+    return _stories(Path(folder), "babyllama105/tok105.model")
+
+
+def _stories(root: Path, vocabulary: str) -> Data:
     text = (root / "tinystories_text/tiny_stories.txt").read_text()
-    pieces = llama2c.read_vocabulary(root / "stories260k/tok512.bin")
+    pieces = llama2c.read_vocabulary(root / vocabulary)
     tokens = torch.from_numpy(llama2c.windows(text, pieces, TOKENS, 900))
     parts = [Part(t[:, :-1].contiguous(), t[:, 1:].contiguous()) for t in (tokens[:-180], tokens[-180:])]
     return Data(parts[0], parts[1])
+
+
+def lambada(folder: str, count: int) -> list[Choice]:
+    """Passages whose last word is asked for, in the tokens of stories260K."""
+    root, found = Path(folder), []
+    pieces = llama2c.read_vocabulary(root / "stories260k/tok512.bin")
+    for line in (root / "lambada/lambada_test.jsonl").read_text().splitlines()[:count]:
+        context, _, word = json.loads(line)["text"].rpartition(" ")
+        answer = llama2c.encode(word, pieces)[1:]
+        found.append(Choice(torch.tensor(llama2c.encode(context[-600:], pieces)), (torch.tensor(answer),), 0))
+    return found
+
+
+def piqa(folder: str, count: int) -> list[Choice]:
+    """Goals with two ways to reach them, in the tokens of stories260K."""
+    root, found = Path(folder), []
+    pieces = llama2c.read_vocabulary(root / "stories260k/tok512.bin")
+    lines = (root / "piqa/valid.jsonl").read_text().splitlines()
+    rights = (root / "piqa/valid-labels.lst").read_text().split()
+    for line, right in list(zip(lines, rights, strict=True))[:count]:
+        row = json.loads(line)
+        answers = tuple(torch.tensor(llama2c.encode(row[n], pieces)[1:]) for n in ("sol1", "sol2"))
+        found.append(Choice(torch.tensor(llama2c.encode(row["goal"], pieces)), answers, int(right)))
+    return found

@@ -88,12 +88,12 @@ class _Redirect(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kind = _KIND_OF.get(function)
+        kind, modules = _KIND_OF.get(function), self._owner._modules
         if kind is None or _running[-1] is not self._owner:
             return function(*args, **(kwargs or {}))
         name = f"lifted_{kind}_{self._count[kind]}"
         self._count[kind] += 1
-        stands = self._owner._modules.get(name)
+        stands = modules.get(name)
         if stands is None:
             return function(*args, **(kwargs or {}))
         if kind == "attention":

@@ -28,11 +28,13 @@ from cipherformer.backends import exact
 from cipherformer.backends.mpc2.build import build
 from cipherformer.backends.mpc2.compile import Compiled
 from cipherformer.backends.mpc2.protocols import cost
+from cipherformer.cli.two_party import Network
 from cipherformer.graph import Graph
 from cipherformer.graph.rewrite import GraphBuilder
 from cipherformer.report.machine import machine, today
 from cipherformer.report.schema import BenchmarkRecord
 from cipherformer.serve.two_party.local import run_locally
+from cipherformer.serve.two_party.relay import Shape as Line
 
 WIDTH, HEADS, INNER, TOKENS, LAYERS = 768, 12, 3072, 128, 12
 
@@ -121,8 +123,8 @@ def encoder(
     return g.finish(x)
 
 
-def encoder_metrics(shape: Shape, layers: int) -> dict[str, float]:
-    """The encoder's cost from three processes, extrapolated to all its layers."""
+def encoder_metrics(shape: Shape, layers: int, network: Line | None = None) -> dict[str, float]:
+    """The encoder's cost from three processes, extrapolated to all its layers; `network` is simulated."""
     sizes = (shape.tokens, shape.width, shape.heads, shape.inner)
     rng = np.random.default_rng(1)
     samples = [{"x": rng.normal(size=(1, shape.tokens, shape.width))} for _ in range(2)]
@@ -130,7 +132,7 @@ def encoder_metrics(shape: Shape, layers: int) -> dict[str, float]:
     wanted, compiled, truncated = _compiled(graph, samples, shape.options)
     del graph  # its floats, while the parties run
     with tempfile.TemporaryDirectory() as folder:
-        run = run_locally(compiled, samples[0], Path(folder), silence_s=60.0)
+        run = run_locally(compiled, samples[0], Path(folder), silence_s=60.0, network=network)
     reports, factor = run.reports, shape.layers / layers
     sent = max(reports[role]["online_bytes"][0] for role in ("server", "client"))
     return {
@@ -168,7 +170,7 @@ def matmul_metrics() -> dict[str, float]:
     return {"seconds": float(np.median(times)), "multiplications_rate": TOKENS * WIDTH * INNER / min(times)}
 
 
-def records(cases: list[str], layers: int | None) -> Iterator[BenchmarkRecord]:
+def records(cases: list[str], layers: int | None, network: Line | None = None) -> Iterator[BenchmarkRecord]:
     """Everything measured, case by case."""
     for case in cases:
         if case == "matmul":
@@ -177,9 +179,11 @@ def records(cases: list[str], layers: int | None) -> Iterator[BenchmarkRecord]:
         else:
             shape = SHAPES[case]
             run = layers or shape.measured
-            metrics = encoder_metrics(shape, run)
+            metrics = encoder_metrics(shape, run, network)
             parameters = {"layers_measured": run, "extrapolated_to_layers": shape.layers, "processes": 3}
             parameters |= dict(shape.options)
+            if network:
+                parameters |= {"one_way_seconds": network.delay_s, "bytes_per_second": network.bytes_per_s}
         for metric, value in metrics.items():
             unit = next((unit for word, unit in UNITS.items() if word in metric), "1")
             yield _record(case, metric, value, unit, parameters)
@@ -199,11 +203,13 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=CASES, help="default: all")
     parser.add_argument("--layers", type=int, choices=range(1, LARGE[0] + 1), help="that are run")
     parser.add_argument("--json", type=Path, help="write the records to a file")
+    parser.add_argument("--network", help="simulate MS,MBIT between the parties: round trip and bandwidth")
     parser.add_argument("--layer-cases", action="store_true", help="the cases layer-..., and no others")
     options = parser.parse_args()
     wanted = [*(options.case or ()), *(LAYER_CASES if options.layer_cases else ())] or list(CASES)
+    network = Network().convert(options.network, None, None) if options.network else None
     found = []
-    for record in records(wanted, options.layers):
+    for record in records(wanted, options.layers, network):
         print(f"{record.case:22} {record.metric:24} {record.value:14.6g} {record.unit}", flush=True)
         found.append(asdict(record))
     if options.json:

@@ -34,6 +34,14 @@ _BLOCK = 1 << 13
 _HALF = 1 << (TABLE_BITS - 2)
 _RIDGE = 1e-11
 _POINTS = 1500
+_POINTS_BEYOND = 100
+_REACH = 0.5
+"""Of the interval's length: as far beyond its ends the function counts, faintly."""
+_FREE = 0.45
+"""Of what a period has beyond the interval: as much on each side, at most."""
+_FAINT, _TAIL = 1e-3, 1e-2
+"""Weight of errors there; the second where only the left side counts: many tails of exponentials are summed.
+A term or two buy a hundredth of the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +64,23 @@ class Waves:
 
 
 def fit(
-    function: Callable[[Floats], Floats], low: float, high: float, error: float, *, even: bool = False
+    function: Callable[[Floats], Floats],
+    low: float,
+    high: float,
+    error: float,
+    *,
+    even: bool = False,
+    right: bool = True,
 ) -> Waves:
-    """The shortest sum within `error` on [low, high].
+    """The shortest sum within `error` on [low, high], which stays near the function beyond the ends, too.
 
     Args:
-        function: smooth on the interval.
+        function: smooth on the interval, finite for half its length beyond.
         low: left end.
         high: right end.
         error: largest absolute error.
         even: use cosines only.
+        right: whether values may lie beyond the right end.
 
     Raises:
         LimitError: if `MOST_TERMS` terms do not do.
@@ -75,16 +90,22 @@ def fit(
     x = np.concatenate(
         [np.linspace(low, high, _POINTS), low + (high - low) * (1 - np.cos(np.linspace(0, np.pi, 301))) / 2]
     )
+    count = len(x)
+    x = np.concatenate([x, _beyond(low, high, 2.0**log_period, right=right)])
     wanted = function(x)
+    weight = np.where(
+        np.arange(len(x)) < count, 1.0, (_FAINT if right else _TAIL) * np.sqrt(count / max(len(x) - count, 1))
+    )
     best = np.inf
     for terms in range(2, MOST_TERMS + 1):
         angles = (2.0 * np.pi / 2.0**log_period) * np.outer(x, np.arange(1, terms + 1))
         parts = [np.ones((len(x), 1)), np.cos(angles)] + ([] if even else [np.sin(angles)])
         basis = np.concatenate(parts, axis=1)
-        ridge = np.sqrt(_RIDGE * len(x)) * np.eye(basis.shape[1])
-        target = np.concatenate([wanted, np.zeros(basis.shape[1])])
-        found = np.linalg.lstsq(np.concatenate([basis, ridge]), target, rcond=None)[0]
-        worst = float(np.max(np.abs(basis @ found - wanted)))
+        ridge = np.sqrt(_RIDGE * count) * np.eye(basis.shape[1])
+        target = np.concatenate([wanted * weight, np.zeros(basis.shape[1])])
+        rows = np.concatenate([basis * weight[:, None], ridge])
+        found = np.linalg.lstsq(rows, target, rcond=None)[0]
+        worst = float(np.max(np.abs(basis @ found - wanted)[:count]))
         best = min(best, worst)
         if worst <= error:
             numbers = [float(v) for v in found]
@@ -96,6 +117,13 @@ def fit(
         why=f"they leave an error of {best:.3g}, not {error:.3g}",
         fix="shrink the interval with a range loss, or allow a larger error",
     )
+
+
+def _beyond(low: float, high: float, period: float, *, right: bool) -> Floats:
+    """Points on both sides of an interval, as far as the sum need not repeat itself."""
+    far = min(_REACH * (high - low), _FREE * (period - high + low))
+    steps = np.linspace(0.0, far, _POINTS_BEYOND + 1)[1:]
+    return np.concatenate([low - steps, high + steps]) if right else low - steps
 
 
 @cache

@@ -48,7 +48,9 @@ def _waves(function: Callable[[Floats, Attrs], Floats], *, halved: bool, clipped
             return np.asarray(function(t, attrs) - t / 2.0 if halved else function(t, attrs))
 
         try:
-            found = fourier.fit(rest, low - slack, high + slack, budget.activation, even=halved)
+            found = fourier.fit(
+                rest, low - slack, high + slack, budget.activation, even=halved, right=not clipped
+            )
         except LimitError:  # a range so wide that comparisons and a chain of products are cheaper
             return fitted(function)(build, inputs, attrs, budget)
         waves = build.emit(
@@ -79,17 +81,33 @@ def _first_step(
     slack = SLACK if low > 0.0 else 1.0
     plan = newton.plan(low / slack, high * slack, budget.reciprocal, power=power, growth=GROWTH)
     operand = build.emit("keep", x, frac_bits=max(0, PRECISION - int(np.floor(np.log2(low)))))
+    low, high = low / slack, high * slack
+    build.set_range(operand, low, high)
     starts = np.asarray(plan.starts)
     pair = (2.0 * starts, starts**2) if power == -1.0 else (1.5 * starts, 0.5 * starts**3)
     if plan.breaks:
-        bits, table = result_bits(high, power - 1.0), tuple(map(float, np.concatenate(pair)))
+        bits, table = result_bits(interval(build, x)[1], power - 1.0), tuple(map(float, np.concatenate(pair)))
         found = build.emit("select", operand, breaks=plan.breaks, table=table, frac_bits=bits)
         cuts = [build.emit("slice", found, dim=0, start=i, stop=i + 1, step=1) for i in range(2)]
         constant, slope = (build.emit("reshape", cut, shape=build.type_of(x).shape) for cut in cuts)
     else:
         constant, slope = (build.constant(float(row[0])) for row in pair)
-    y = build.emit("sub", constant, build.emit("mul", operand, slope))
-    return operand, build.emit("keep", y, frac_bits=result_bits(high, power)), plan
+    slopes, ends = pair[1], _ends(plan.breaks, low, high)
+    term = _within(build, build.emit("mul", operand, slope), slopes * ends[0], slopes * ends[1])
+    y = build.emit("sub", constant, term)
+    found = build.emit("keep", y, frac_bits=result_bits(interval(build, x)[1], power))
+    return operand, _within(build, found, np.array([0.0, low**power])), plan
+
+
+def _ends(breaks: Sequence[float], low: float, high: float) -> tuple[Floats, Floats]:
+    """Left and right ends of buckets."""
+    return np.array([low, *breaks]), np.array([*breaks, high])
+
+
+def _within(build: Builder, name: str, *values: Floats) -> str:
+    """A value with a range: what a table can make of it, seen in calibration or not."""
+    build.set_range(name, float(min(v.min() for v in values)), float(max(v.max() for v in values)))
+    return name
 
 
 _WORD = 64
@@ -112,15 +130,24 @@ def _looked_up(build: Builder, x: str, budget: ErrorBudget, power: float) -> str
     largest = np.max(np.abs(found.coefficients[2]) * np.append(found.breaks, end) ** 2)
     if bits[2] + fine[1] + np.log2(largest) + _HEADROOM > _WORD:
         return None
+    start = low / slack
     operand = build.emit("keep", x, frac_bits=fine[0])
+    build.set_range(operand, start, end)
     square = build.emit("keep", build.emit("mul", operand, operand), frac_bits=fine[1])
+    build.set_range(square, start**2, end**2)
+    rows = found.coefficients
     a, b, c = (
         build.emit("select", operand, breaks=found.breaks, table=tuple(map(float, row)), frac_bits=wanted)
-        for row, wanted in zip(found.coefficients, bits, strict=True)
+        for row, wanted in zip(rows, bits, strict=True)
     )
-    terms = [build.emit("mul", operand, b), build.emit("mul", square, c)]
+    ends = _ends(found.breaks, start, end)
+    terms = [
+        _within(build, build.emit("mul", operand, b), rows[1] * ends[0], rows[1] * ends[1]),
+        _within(build, build.emit("mul", square, c), rows[2] * ends[0] ** 2, rows[2] * ends[1] ** 2),
+    ]
     precise = [build.emit("keep", term, frac_bits=result_bits(high, power) + 1) for term in terms]
-    return build.emit("add", build.emit("add", *precise), a)
+    out = build.emit("add", build.emit("add", *precise), a)
+    return _within(build, out, np.array([end**power, start**power]))
 
 
 def reciprocal(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:

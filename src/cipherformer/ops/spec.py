@@ -158,6 +158,10 @@ class Builder(Protocol):
         """Type of a value already appended."""
         ...
 
+    def set_range(self, name: str, low: float, high: float) -> None:
+        """Give a value already appended a range that it keeps to, seen in calibration or not."""
+        ...
+
     def value(self, name: str) -> Array:
         """Array of a constant already appended."""
         ...

@@ -18,7 +18,9 @@ from cipherformer.ops.spec import integer
 Samples = Iterable[Mapping[str, NDArray[Any]]]
 
 
-def calibrate(graph: Graph, samples: Samples, *, margin: float = 0.1, lowered: bool = False) -> Graph:
+def calibrate(
+    graph: Graph, samples: Samples, *, margin: float = 0.1, lowered: bool = False, known: bool = False
+) -> Graph:
     """The graph with `low` and `high` on the type of every secret value.
 
     Args:
@@ -27,6 +29,8 @@ def calibrate(graph: Graph, samples: Samples, *, margin: float = 0.1, lowered: b
         margin: a range is widened on both sides by this part of its width; a divisor's by this factor, so
             that it stays positive, and never below what its form guarantees (an even power plus epsilon).
         lowered: observe what the approximations compute, once they are planned.
+        known: the ranges that values have already are part of the new ones: a look-up table says more
+            about its rows than samples do.
 
     Raises:
         DataError: no samples.
@@ -45,7 +49,10 @@ def calibrate(graph: Graph, samples: Samples, *, margin: float = 0.1, lowered: b
     ranges: dict[str, tuple[float, float]] = {}
     for node in graph.nodes:
         if node.type.secret:
-            ranges[node.name] = _widened(node, seen[node.name], margin, floors, divisors)
+            low, high = _widened(node, seen[node.name], margin, floors, divisors)
+            if known and node.type.low is not None and node.type.high is not None:
+                low, high = min(low, node.type.low), max(high, node.type.high)
+            ranges[node.name] = low, high
             if node.op == "reciprocal" and ranges[node.inputs[0]][0] > 0.0:
                 low, high = ranges[node.inputs[0]]
                 ranges[node.name] = (1.0 / high, 1.0 / low)

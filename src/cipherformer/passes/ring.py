@@ -75,7 +75,7 @@ def to_ring(graph: Graph, samples: Samples, *, method: str = "ring", margin: flo
     lowered = lower(binary_masks(fold(fuse_norms(graph))), target=method)
     reference = bounded_scores(calibrate(lowered, samples, margin=margin))
     approximated, names = approximate_ring(reference, method)
-    return RingGraph(calibrate(approximated, samples, margin=margin), reference, names)
+    return RingGraph(calibrate(approximated, samples, margin=margin, known=True), reference, names)
 
 
 def binary_masks(graph: Graph) -> Graph:
@@ -156,7 +156,8 @@ def approximate_ring(graph: Graph, target: str = "ring") -> tuple[Graph, dict[st
         names[node.name] = (
             build.copy(graph, node, inputs) if node.op in RING_OPS else _expanded(build, node, inputs, target)
         )
-        if node.type.low is not None and node.type.high is not None:  # later lowerings read it
+        new = build.type_of(names[node.name])
+        if node.type.low is not None and node.type.high is not None and new.low is None:  # read by lowerings
             build.set_range(names[node.name], node.type.low, node.type.high)
     return rebuilt(graph, build, names), names
 

@@ -17,6 +17,9 @@ from cipherformer.ops.spec import integer
 from cipherformer.passes.placement import PRODUCTS, magnitude
 
 WORD = 64
+GUARD = 1
+"""Bits above the calibrated range. A value that leaves its range meets functions that are less exact there;
+one that leaves its ring is another number."""
 MOVES = ("reshape", "permute", "expand", "slice", "concat")
 SUMS = ("add", "sub", "neg", "sum", "lift")
 _RINGS = ("extend", "narrow")
@@ -36,7 +39,7 @@ def without_ring_changes(graph: Graph) -> Graph:
 
 
 def least_width(node: Node, bits: Mapping[str, int]) -> int:
-    """Bits that hold a value with its sign and the bit that extensions need.
+    """Bits that hold a value with its sign, the bit that extensions need, and a guard where there is room.
 
     Raises:
         LimitError: they are more than 64.
@@ -50,7 +53,7 @@ def least_width(node: Node, bits: Mapping[str, int]) -> int:
             where=node.origin or node.name,
             fix="place with truncate-reduce, or with fewer fraction bits",
         )
-    return least
+    return min(least + GUARD, WORD)
 
 
 def needed_widths(
@@ -63,7 +66,7 @@ def needed_widths(
         if node.op == "trunc":
             wanted = out[node.name] + integer(node.attrs, "bits")
             if wanted > WORD:  # extended behind it in any case: then from the narrowest ring
-                wanted = least_width(node, bits) + integer(node.attrs, "bits")
+                wanted = min(least_width(node, bits) + integer(node.attrs, "bits"), WORD)
         elif node.op in (*SUMS, *MOVES, *PRODUCTS):
             wanted = out[node.name]
         elif node.op == "fourier":

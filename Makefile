@@ -65,7 +65,7 @@ clean:
 	rm -rf build out dist .pytest_cache .hypothesis .ruff_cache .mypy_cache .venv/.built
 
 distclean: clean
-	rm -rf .venv .venv-peers
+	rm -rf .venv .venv-peers .venv-peers-two-party
 
 # --- how .venv comes to be; each file is a stamp ---
 

@@ -1,11 +1,11 @@
 """What two-party inference costs, dealer, server and client as processes on this machine, one thread each.
 
-`python -m benchmarks.two_party [--case CASE ...] [--layers N] [--json FILE]`. The cases `bert-base-128` and
-`bert-base-128-2quad` run whole, 12 encoder layers with random weights and inputs; the others, and these with
-`--layers N`, run N layers and multiply; records say so. The cases `layer-...` run one layer of BERT-base on
-128 tokens under other protocols: values held as masked wires or additive shares, truncations placed by a
-policy, functions of published sets. `matmul` is the integer product of 128 x 768 by 768 x 3072, in the
-process of the benchmark.
+`python -m benchmarks.two_party [--case CASE ...] [--layers N] [--layer-cases] [--peers] [--json FILE]`. The
+cases `bert-...` are BERT's encoders with random weights and inputs, run whole; with `--layers N` N layers run
+and are multiplied; records say so. The cases `layer-...` run one layer of BERT-base on 128 tokens under other
+protocols: values held as masked wires or additive shares, truncations placed by a policy, functions of
+published sets. `matmul` is the integer product of 128 x 768 by 768 x 3072, in the process of the benchmark.
+`--peers` times that layer here and in CrypTen and SPU (`benchmarks.two_party_peers`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import two_party_peers
 from cipherformer import __version__
 from cipherformer import _native as native
 from cipherformer.backends import exact
@@ -83,6 +85,7 @@ LAYER_CASES = {
 }
 SHAPES |= LAYER_CASES
 CASES = (*SHAPES, "matmul")
+PEER_CASE, PEER_REPEATS = "bert-base-layer", 2
 REPEATS = 9
 UNITS = {"seconds": "s", "bytes": "B", "rounds": "1", "error": "1", "rate": "1/s"}
 
@@ -189,11 +192,62 @@ def records(cases: list[str], layers: int | None, network: Line | None = None) -
             yield _record(case, metric, value, unit, parameters)
 
 
-def _record(case: str, metric: str, value: float, unit: str, parameters: dict[str, Any]) -> BenchmarkRecord:
+def peer_records() -> Iterator[BenchmarkRecord]:
+    """One layer of `bert-base-128` here and in other libraries, the fastest of `PEER_REPEATS` times each."""
+    graph = encoder(1, TOKENS, WIDTH, HEADS, INNER, two_quad=False)
+    rng = np.random.default_rng(1)
+    samples = [{"x": rng.normal(size=(1, TOKENS, WIDTH))} for _ in range(2)]
+    wanted, compiled, _ = _compiled(graph, samples, {})
+    questions = {"x": np.repeat(samples[0]["x"], PEER_REPEATS, axis=0)}
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_locally(compiled, questions, Path(folder), silence_s=60.0)
+    online, offline = min(run.reports["client"]["online_s"]), min(run.reports["server"]["offline_s"])
+    error = np.abs(run.outputs[0][:1] - wanted)
+    metrics = {
+        "seconds": online + offline, "online_seconds": online, "offline_seconds": offline,
+        "rounds": cost(compiled.program).rounds, "largest_error": np.max(error),
+        "median_error": np.median(error),
+    }  # fmt: skip
+    yield from _of_a_layer("cipherformer", __version__, metrics, {"processes": 3})
+    for found in two_party_peers.measure(graph, samples[0]["x"][0], wanted[0], HEADS, PEER_REPEATS):
+        if found.why:
+            print(f"{found.peer.name} was not measured: {found.why}", flush=True)
+        over = {
+            f"{name}_over_cipherformer".removeprefix("seconds_"): found.metrics[name] / metrics[name]
+            for name in ("seconds", "online_seconds")
+            if name in found.metrics
+        }
+        parameters = {"protocol": found.peer.protocol, "processes": 2}
+        yield from _of_a_layer(found.peer.name, found.version, {**found.metrics, **over}, parameters)
+
+
+def _of_a_layer(
+    subject: str, version: str, metrics: Mapping[str, Any], parameters: dict[str, Any]
+) -> Iterator[BenchmarkRecord]:
+    for metric, value in metrics.items():
+        unit = "1" if "over" in metric else next((u for word, u in UNITS.items() if word in metric), "1")
+        yield _record(PEER_CASE, metric, float(value), unit, parameters, subject, version)
+
+
+def _record(
+    case: str,
+    metric: str,
+    value: float,
+    unit: str,
+    parameters: dict[str, Any],
+    subject: str = "cipherformer",
+    version: str = __version__,
+) -> BenchmarkRecord:
     return BenchmarkRecord(
-        suite="two_party", case=case, subject="cipherformer", version=__version__, metric=metric, value=value,
+        suite="two_party", case=case, subject=subject, version=version, metric=metric, value=value,
         unit=unit, threads=1, parameters=parameters, machine=machine(), date=today(),
     )  # fmt: skip
+
+
+def _kept(path: Path, cases: set[str]) -> list[dict[str, Any]]:
+    """Records of a file that are of other cases."""
+    old = json.loads(path.read_text()) if path.exists() else []
+    return [record for record in old if record["case"] not in cases]
 
 
 def main() -> None:
@@ -202,17 +256,21 @@ def main() -> None:
     )
     parser.add_argument("--case", action="append", choices=CASES, help="default: all")
     parser.add_argument("--layers", type=int, choices=range(1, LARGE[0] + 1), help="that are run")
-    parser.add_argument("--json", type=Path, help="write the records to a file")
     parser.add_argument("--network", help="simulate MS,MBIT between the parties: round trip and bandwidth")
     parser.add_argument("--layer-cases", action="store_true", help="the cases layer-..., and no others")
+    parser.add_argument("--peers", action="store_true", help="compare a layer; alone: nothing else")
+    parser.add_argument("--json", type=Path, help="write the records to a file; other cases there stay")
     options = parser.parse_args()
-    wanted = [*(options.case or ()), *(LAYER_CASES if options.layer_cases else ())] or list(CASES)
+    wanted = [*(options.case or ()), *(LAYER_CASES if options.layer_cases else ())]
     network = Network().convert(options.network, None, None) if options.network else None
     found = []
-    for record in records(wanted, options.layers, network):
-        print(f"{record.case:22} {record.metric:24} {record.value:14.6g} {record.unit}", flush=True)
+    some = wanted or ([] if options.peers else list(CASES))
+    for record in chain(records(some, options.layers, network), peer_records() if options.peers else ()):
+        name = record.case if record.subject == "cipherformer" else f"{record.case} {record.subject}"
+        print(f"{name:32} {record.metric:32} {record.value:14.6g} {record.unit}", flush=True)
         found.append(asdict(record))
     if options.json:
+        found = _kept(options.json, {record["case"] for record in found}) + found
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -76,7 +76,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
             real.keyword,
             real.commands,
             (
-                lengthened("default", 4.0, batch=32),
+                lengthened("default", 5.0, batch=32),
                 lengthened("power-softmax", 4.0, 2.0, 3.0, batch=32),
             ),
         ),

@@ -117,14 +117,16 @@ def _norm_loss(v: Tensor, targets: Targets) -> Tensor:
 
 
 def variance_loss(v: Tensor, low: float, high: float, margin: float = 0.1) -> Tensor:
-    """How far, in logarithms, the extremes of positive values leave [low, high] less a margin; 0 inside.
+    """How far, in logarithms, positive values leave [low, high] less a margin: the extremes of the batch, and
+    the mean over all; 0 inside.
 
-    Source: Zimerman et al., arXiv 2311.08610, section 3 (a ceiling); the floor is ours, as a polynomial
-    has one.
+    Source: Zimerman et al., arXiv 2311.08610, section 3 (a ceiling on extremes); the floor is ours, as a
+    polynomial has one, and the mean, which moves all tokens at once.
     """
     inner = margin * math.log(high / low)
+    bottom, top = math.log(low) + inner, math.log(high) - inner
     logarithm = v.clamp(min=1e-12).log()
-    return range_loss(logarithm, math.log(low) + inner, math.log(high) - inner)
+    return range_loss(logarithm, bottom, top) + (F.relu(logarithm - top) + F.relu(bottom - logarithm)).mean()
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:

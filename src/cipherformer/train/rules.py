@@ -88,14 +88,14 @@ def polynomial_norm_rule(
         degree: of the polynomials, one for all or by module path.
         measured: variance plus epsilon, by module path; None gives the structure alone.
         margin: factor minus one by which the interval is widened on both sides.
-        ratio: largest hi/lo before that; see `cut`.
+        ratio: largest hi/lo before that. A wider range is cut at its low end, where the polynomial goes on
+            harmlessly, and losses lift what lies below; beyond the high end it would explode.
     """
 
     def make(name: str, old: nn.Module, site: Measured) -> PolynomialNorm:
-        low, high = cut(site.low, site.high, ratio)
-        low, high = low / (1.0 + margin), high * (1.0 + margin)
-        inside = site.samples[(site.samples >= low) & (site.samples <= high)]
-        series = fit_inverse_sqrt(low, high, _of(degree, name), inside)
+        low = site.low if ratio is None else max(site.low, site.high / ratio)
+        low, high = low / (1.0 + margin), site.high * (1.0 + margin)
+        series = fit_inverse_sqrt(low, high, _of(degree, name), site.samples)
         shape = {"centre": isinstance(old, nn.LayerNorm), "bias": _bias(old) is not None}
         return PolynomialNorm(_width(old), series, norm_epsilon(old), **shape)
 
@@ -116,12 +116,6 @@ def constant_norm_rule(model: nn.Module, measured: Mapping[str, Measured] | None
         return ConstantNorm(_width(old), middle**0.5, **shape)
 
     return _norm_rule(model, measured, make)
-
-
-def cut(low: float, high: float, ratio: float | None) -> tuple[float, float]:
-    """An interval of positive numbers, made narrower by one factor at both ends until hi/lo is the ratio."""
-    excess = 1.0 if ratio is None else max(high / low / ratio, 1.0) ** 0.5
-    return low * excess, high / excess
 
 
 def _norm_rule(

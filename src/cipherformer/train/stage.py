@@ -33,8 +33,8 @@ class Forms:
         norm: `batch`, `polynomial`, `constant` (a learnt constant denominator) or `keep`.
         norm_degree: of the polynomial for the inverse square root.
         norm_margin: by which the interval of the variance is wider, as a factor less one.
-        norm_ratio: largest hi/lo before that; a wider range is cut by one factor at both ends, and losses
-            bring what lies outside into the interval. None leaves it.
+        norm_ratio: largest hi/lo before that; a wider range is cut at its low end, and losses bring what lies
+            below into the interval. None leaves it.
     """
 
     attention: Literal["power", "two_quad", "pointwise", "keep"] = "power"

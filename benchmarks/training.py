@@ -19,6 +19,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import cipherformer as cf
+from benchmarks import training_data as real
 from benchmarks.training_cases import CASES, Case, shortened
 from benchmarks.training_studies import STUDIES, Place
 from cipherformer.cli.output import print_table
@@ -75,7 +76,8 @@ def _conversions(console: Console, options: argparse.Namespace, case: Case) -> l
     for conversion in case.recipes:
         if options.recipe in (None, conversion.name):
             chosen = shortened(conversion) if options.quick else conversion
-            rows.append(_one(console, options, model, example, data, chosen))
+            source = f"{model_of.__module__}:{model_of.__qualname__}({options.data})"
+            rows.append(_one(console, options, model, example, data, chosen, source))
     return rows
 
 
@@ -86,6 +88,7 @@ def _one(
     example: Tensor | tuple[Tensor, ...],
     data: Data,
     conversion: Conversion,
+    source: str,
 ) -> Row:
     start, told = time.perf_counter(), time.monotonic()
     folder = options.out / f"{options.case}-{conversion.name}-{options.seed}"
@@ -101,7 +104,8 @@ def _one(
     done = convert(
         model, data, conversion, folder, example_inputs=inputs, seed=options.seed, relaxed=True, watch=watch
     )
-    write_result(folder, done, data, conversion, reference={"case": options.case}, price=False)
+    reference = {"model": source, "shape": None, "tokens": real.TOKENS}
+    write_result(folder, done, data, conversion, reference=reference, price=False)
     for problem in done.problems:
         console.print(f"  contract: {problem}")
     perplexed = done.after.perplexity is not None

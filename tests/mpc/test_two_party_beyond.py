@@ -71,11 +71,12 @@ def test_an_unusual_question_has_a_bounded_error(name: str, factor: float):
     assert np.max(np.abs(run.integers[0] / scale - wanted)) <= error
 
 
-def test_a_layer_has_a_bounded_error_too():
+def test_a_layer_stands_a_tenth_more():
+    """Powers of its scores double by that."""
     graph, typical = attention_graph(8, 8, 2), samples((1, 8, 3))
     built = build(graph, typical)
-    question = {name: 1.5 * value for name, value in typical[0].items()}
+    question = {name: 1.1 * value for name, value in typical[0].items()}
     run = insecure_run(built.compiled, question)
     scale = 2.0 ** built.compiled.program.by_name()[built.compiled.program.outputs[0]].frac_bits
     wanted = exact.run(graph, question)[graph.outputs[0]]
-    assert np.max(np.abs(run.integers[0] / scale - wanted)) <= 0.5 * np.max(np.abs(wanted))
+    assert np.max(np.abs(run.integers[0] / scale - wanted)) <= 1e-3

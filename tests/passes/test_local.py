@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 from small_models import ring, samples
 
+from cipherformer import compiler
 from cipherformer.backends import ckks_sim
 from cipherformer.compiler import Options, compile_graph
 from cipherformer.graph import Graph
 from cipherformer.graph.rewrite import GraphBuilder
 from cipherformer.kernels.layout import row_major
 from cipherformer.ops import OPS, ErrorBudget, Primitive
+from cipherformer.passes import pack as packing
 from cipherformer.passes import regions as affine
 from cipherformer.passes.local import local_entries
 from cipherformer.passes.place import local_layout
+from cipherformer.passes.skew import skewed
 from cipherformer.plan.plan import Plan
 
 RNG = np.random.default_rng(0)
@@ -109,6 +112,43 @@ def plan_of(size: int, channels: int, log_n: int) -> Plan:
     budget = ErrorBudget(activation=0.1)
     data = samples((1, 3, size, size))
     return compile_graph(residual(size, channels), data, Options(insecure_target=ring(log_n), budget=budget))
+
+
+@pytest.mark.parametrize(("period", "count"), [(64, 4), (16, 16)])
+def test_copies_share_the_products_of_a_map(period, count):
+    slots = 256
+    where = [d for d in range(-period // 2, period // 2) if d % (period // count) < 6]
+    diagonals = {d: RNG.standard_normal(period) for d in where}
+    shared = skewed(diagonals, period, slots)
+    assert shared is not None
+    assert len(shared.skew) + len(shared.diagonals) <= len(diagonals) // 2
+
+    def applied(parts, x):
+        return sum(np.resize(row, slots) * np.roll(x, -d) for d, row in parts.items())
+
+    x = np.resize(RNG.standard_normal(period), slots)
+    y = applied(shared.diagonals, applied(shared.skew, x))
+    for rotation in shared.sums:
+        y = y + np.roll(y, -rotation)
+    assert np.allclose(y, applied(diagonals, x))
+
+
+def test_a_map_without_copies_is_left_alone():
+    assert skewed({d: np.ones(64) for d in range(64)}, 64, 64) is None
+    assert skewed({0: np.ones(64), 1: np.ones(64)}, 64, 256) is None
+
+
+def test_shared_products_equal_the_graph(small, monkeypatch):
+    whole = compiler._with_shared_values
+    monkeypatch.setattr(
+        compiler, "_with_shared_values", lambda *given, stepwise: whole(*given, stepwise=True)
+    )
+    monkeypatch.setattr(packing, "MAX_DIAGONALS", 16)
+    plan = plan_of(16, 8, 13)
+    assert sum(s.name.endswith(".skew") for s in plan.steps) >= 2
+    for sample in samples((1, 3, 16, 16), 2):
+        exact = ckks_sim.run(plan, sample, seed=None).output
+        assert np.allclose(exact, ckks_sim.reference(plan, sample), atol=1e-9)
 
 
 def test_residual_blocks_equal_their_graph(small):

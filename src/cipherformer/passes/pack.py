@@ -21,6 +21,7 @@ from cipherformer.passes import place
 from cipherformer.passes.packing import Packed, Packer, Reduced, Route
 from cipherformer.passes.place import ELEMENTWISE, Product
 from cipherformer.passes.regions import Region
+from cipherformer.passes.skew import skewed
 from cipherformer.passes.spread import spread_operands
 from cipherformer.passes.strategies import common_bits, folded, map_term, reduce, scalar_of
 from cipherformer.passes.structured import between, near_layout, term_routes, uniform_factor
@@ -273,12 +274,35 @@ def _pack_structured_as(p: Packer, r: Region, layout: Layout, sources: Sequence[
     for i, (t, source) in enumerate(zip(r.terms, sources, strict=True)):
         key = f"{r.name}.{i}"
         found = term_routes(t, r.shape, source, layout)
+        packed = t.source in p.layouts
+        if p.stepwise and packed and t.local is not None and len(found.rotations()) > MAX_DIAGONALS:
+            name, post = _skewed(p, t.source, key, found, layout)
+            terms.append(TermStep(i, (), key, post))
+            inputs.append(name)
+            continue
         p.transforms[key] = linear.make_transform(key, found.diagonals(), layout.slots)
         terms.append(TermStep(i, (), key, ()))
-        packed = t.source in p.layouts
         route = Route(t.source, (), found, (), 0.0, layout.bits, source.slot_map())
         inputs.append(t.source if packed else _input_step(p, route, key))
     p.emit(Step(r.name, "affine", tuple(inputs), layout, r.origin, tuple(terms), _bias(p, r, layout)))
+
+
+def _skewed(
+    p: Packer, name: str, key: str, found: linear.Routes, layout: Layout
+) -> tuple[str, tuple[int, ...]]:
+    """A term whose products are shared between the copies of its source, or as it is where that does not
+    help: the value that it reads, and the rotations of its sum."""
+    source, diagonals = p.layouts[name], found.diagonals()
+    shared = skewed(diagonals, max(source.period, layout.period), source.slots)
+    if shared is None or name in p.wild:
+        p.transforms[key] = linear.make_transform(key, diagonals, source.slots)
+        return name, ()
+    label = f"{name}.{len(shared.skew)}.skew"
+    if label not in p.layouts:
+        p.transforms[label] = linear.make_transform(label, shared.skew, source.slots)
+        p.emit(Step(label, "affine", (name,), source, p.regions[name].origin, (TermStep(0, (), label, ()),)))
+    p.transforms[key] = linear.make_transform(key, shared.diagonals, source.slots)
+    return label, shared.sums
 
 
 def _source_layout(p: Packer, name: str) -> Layout:

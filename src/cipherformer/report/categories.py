@@ -26,7 +26,7 @@ _BY_KERNEL = {
     "power": "ct-ct product",
 }
 _SMALL = ("add", "rescale", "ct-pt add")
-_MOVES = ("half", "repack", "zeroed")
+_MOVES = ("half", "repack", "skew", "zeroed")
 
 
 def categories(steps: Sequence[Step], trace: Iterable[TraceRecord]) -> dict[str, float]:

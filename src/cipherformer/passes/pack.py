@@ -181,13 +181,14 @@ def _moved(p: Packer, name: str, wanted: Layout, label: str, *, halves: bool = F
     """An identity map into another layout; with `halves` two of them if one has more than `MAX_DIAGONALS`
     diagonals."""
     have = p.layouts[name]
-    moved = linear.routes(linear.Triplets.identity(int(np.prod(have.shape))), have, wanted)
-    middle = between(have, wanted) if halves and len(moved.rotations()) > MAX_DIAGONALS else None
-    if middle is not None:
-        return _moved(p, _moved(p, name, middle, f"{label}.half"), wanted, label)
-    transform = linear.make_transform(label, moved.diagonals(), have.slots)
-    p.transforms[label] = transform
-    term = TermStep(0, (), label, ())
+    if (have, wanted) not in p.moves:
+        moved = linear.routes(linear.Triplets.identity(int(np.prod(have.shape))), have, wanted)
+        middle = between(have, wanted) if halves and len(moved.rotations()) > MAX_DIAGONALS else None
+        if middle is not None:
+            return _moved(p, _moved(p, name, middle, f"{label}.half"), wanted, label)
+        p.transforms[label] = linear.make_transform(label, moved.diagonals(), have.slots)
+        p.moves[have, wanted] = label
+    term = TermStep(0, (), p.moves[have, wanted], ())
     region = p.regions.get(name)
     p.emit(Step(label, "affine", (name,), wanted, region.origin if region else "", terms=(term,)))
     return label
@@ -299,8 +300,10 @@ def _skewed(
         return name, ()
     label = f"{name}.{len(shared.skew)}.skew"
     if label not in p.layouts:
-        p.transforms[label] = linear.make_transform(label, shared.skew, source.slots)
-        p.emit(Step(label, "affine", (name,), source, p.regions[name].origin, (TermStep(0, (), label, ()),)))
+        move = p.moves.setdefault((source, len(shared.skew)), label)
+        if move == label:
+            p.transforms[label] = linear.make_transform(label, shared.skew, source.slots)
+        p.emit(Step(label, "affine", (name,), source, p.regions[name].origin, (TermStep(0, (), move, ()),)))
     p.transforms[key] = linear.make_transform(key, shared.diagonals, source.slots)
     return label, shared.sums
 

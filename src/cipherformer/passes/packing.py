@@ -55,6 +55,8 @@ class Packer:
     vectors: dict[str, Array] = field(default_factory=dict)
     packings: dict[str, tuple[str, NDArray[np.int64]]] = field(default_factory=dict)
     spread: list[str] = field(default_factory=list)
+    moves: dict[tuple[Layout, Layout | int], str] = field(default_factory=dict)
+    """Keys of maps that only move or rotate values, by layouts: all layers of a model share them."""
 
     def emit(self, step: Step) -> None:
         """Append a step with its range, and note its layout."""

@@ -37,6 +37,8 @@ MAX_DENSE = MAX_MATRIX
 """Terms with more entries than this, or found from as many, are examined for axes that they carry."""
 MAX_PROBED = 1 << 23
 """Terms with more entries than this that act locally are kept as their non-zeros."""
+FEW = 4
+"""Most non-zeros in a row of a term that is kept so although it carries axes."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -260,13 +262,12 @@ def _structured(
 def _local(
     graph: Graph, inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]], source: str
 ) -> Term | None:
-    """A term as its non-zeros, if it acts locally and carries nothing, or everything as a shortcut does."""
+    """A term as its non-zeros, if it acts locally and carries nothing, or has few as a shortcut has."""
     linear, bias = _linear(graph, inside, name, zeros, source)
-    pairs = carried_axes(linear, zeros[source].shape, bias.shape)
-    if pairs and left_over(zeros[source].shape, [a for a, _ in pairs]) > 1:
-        return None
     entries = local_entries(linear, zeros[source].shape, bias.shape)
-    return None if entries is None else Term(source, np.zeros((0, 0)), local=entries)
+    if entries is None or (entries.widest > FEW and carried_axes(linear, zeros[source].shape, bias.shape)):
+        return None
+    return Term(source, np.zeros((0, 0)), local=entries)
 
 
 def _linear(

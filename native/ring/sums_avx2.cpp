@@ -170,16 +170,16 @@ constexpr std::size_t kOnce = 11;
 // destination p of b, and `high` may move by less than 2^101.
 std::size_t run_length(unsigned from_bits, const Modulus& p) { return from_bits + p.bits < 100 ? kOnce : kTerms; }
 
-[[gnu::always_inline]] inline void add_products(Sum* sums, const Row* y, const double* factors, std::size_t begin, std::size_t end,
+[[gnu::always_inline]] inline void add_products(Sum* sums, const double* const* y, const double* factors, std::size_t begin, std::size_t end,
                   std::size_t t) {
     for (std::size_t i = begin; i < end; ++i) {
         const Real factor = _mm256_broadcast_sd(factors + i);
-        for (std::size_t v = 0; v < kTile; ++v) sums[v].add_product(_mm256_load_pd(y[i].values + t + 4 * v), factor);
+        for (std::size_t v = 0; v < kTile; ++v) sums[v].add_product(_mm256_loadu_pd(y[i] + t + 4 * v), factor);
     }
 }
 
 // The sums over i < k of y_i times a factor, one chunk.
-void sum_sources(Parts& parts, const Row* y, const double* factors, std::size_t k, std::size_t length) {
+void sum_sources(Parts& parts, const double* const* y, const double* factors, std::size_t k, std::size_t length) {
     for (std::size_t t = 0; t < length; t += 4 * kTile) {
         Sum sums[kTile] = {Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart), Sum(kCentredStart)};
         add_products(sums, y, factors, 0, k, t);
@@ -190,7 +190,7 @@ void sum_sources(Parts& parts, const Row* y, const double* factors, std::size_t 
 // The sums for one destination modulus, `split` of the k <= kOnce terms first: at most kTerms on either side where
 // products are large. The two high parts are multiples of 2^50 of at most 2^101 each, so their sum is exact.
 template <bool exact, bool halves>
-void combine_once(u64* out, const Row* y, const double* factors, std::size_t split, std::size_t k,
+void combine_once(u64* out, const double* const* y, const double* factors, std::size_t split, std::size_t k,
                   std::size_t length, const Modulus& p) {
     const Field f(p);
     const Real start = _mm256_set1_pd(kCentredStart);
@@ -210,7 +210,7 @@ void combine_once(u64* out, const Row* y, const double* factors, std::size_t spl
 }
 
 // The same for any k, by groups. A group adds at most 2.5 p + 8 * 2^49, the ones before it p more.
-void combine_groups(u64* out, const Row* y, const double* factors, std::size_t k, std::size_t length,
+void combine_groups(u64* out, const double* const* y, const double* factors, std::size_t k, std::size_t length,
                     const Modulus& p) {
     const Field f(p);
     Parts parts;
@@ -225,7 +225,10 @@ void combine_groups(u64* out, const Row* y, const double* factors, std::size_t k
     for (std::size_t t = 0; t < length; t += 4) store_residue(out + t, _mm256_load_pd(total + t), f);
 }
 
-// Rows of their own: limbs would fall on the same lines of the cache.
+// Limbs fall on the same lines of the first-level cache, which holds eight of each: a few sources are read where they
+// are, the others from rows of their own.
+constexpr std::size_t kDirect = 6;
+
 void gather(Row* y, const u64* const* in, std::size_t k, std::size_t start, std::size_t length) {
     for (std::size_t i = 0; i < k; ++i)
         for (std::size_t t = 0; t < length; t += 4)
@@ -285,10 +288,14 @@ void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisCo
     const bool exact = k <= std::size_t{5} << (kMaxModulusBits - bits);
     const auto whole = exact ? combine_once<true, false> : combine_once<false, false>;
     const auto halves = exact ? combine_once<true, true> : combine_once<false, true>;
-    std::vector<Row> y(k);
+    const std::size_t direct = std::min(k, kDirect);
+    std::vector<Row> rows(k - direct);
+    std::vector<const double*> y(k);
+    for (std::size_t i = direct; i < k; ++i) y[i] = rows[i - direct].values;
     for (std::size_t start = 0; start < n; start += kChunk) {
         const std::size_t length = std::min(kChunk, n - start);
-        gather(y.data(), in, k, start, length);
+        for (std::size_t i = 0; i < direct; ++i) y[i] = reinterpret_cast<const double*>(in[i] + start);
+        gather(rows.data(), in + direct, k - direct, start, length);
         for (std::size_t j = first; j < first + count; ++j) {
             const Modulus& p = constants.to[j];
             const double* factors = constants.centred.data() + j * k;

@@ -1,10 +1,11 @@
 """What two-party inference costs, dealer, server and client as processes on this machine, one thread each.
 
-`python -m benchmarks.two_party [--case CASE ...] [--layers N] [--layer-cases] [--peers] [--json FILE]`. The
-cases `bert-...` are BERT's encoders with random weights and inputs, run whole; with `--layers N` N layers run
-and are multiplied; records say so. The cases `layer-...` run one layer of BERT-base on 128 tokens under other
-protocols: values held as masked wires or additive shares, truncations placed by a policy, functions of
-published sets. `matmul` is the integer product of 128 x 768 by 768 x 3072, in the process of the benchmark.
+`python -m benchmarks.two_party [--case CASE ...] [--layers N] [--layer-cases] [--peers [--cheetah]]
+[--json FILE]`. The cases `bert-...` are BERT's encoders with random weights and inputs, run whole; with
+`--layers N` N layers run and are multiplied; records say so. The cases `layer-...` run one layer of BERT-base
+on 128 tokens under other protocols: values held as masked wires or additive shares, truncations placed by a
+policy, functions of published sets. `matmul` is the integer product of 128 x 768 by 768 x 3072, in the process
+of the benchmark.
 `--peers` times that layer here and in CrypTen and SPU (`benchmarks.two_party_peers`).
 """
 
@@ -192,7 +193,7 @@ def records(cases: list[str], layers: int | None, network: Line | None = None) -
             yield _record(case, metric, value, unit, parameters)
 
 
-def peer_records() -> Iterator[BenchmarkRecord]:
+def peer_records(slow: bool) -> Iterator[BenchmarkRecord]:
     """One layer of `bert-base-128` here and in other libraries, the fastest of `PEER_REPEATS` times each."""
     graph = encoder(1, TOKENS, WIDTH, HEADS, INNER, two_quad=False)
     rng = np.random.default_rng(1)
@@ -209,7 +210,7 @@ def peer_records() -> Iterator[BenchmarkRecord]:
         "median_error": np.median(error),
     }  # fmt: skip
     yield from _of_a_layer("cipherformer", __version__, metrics, {"processes": 3})
-    for found in two_party_peers.measure(graph, samples[0]["x"][0], wanted[0], HEADS, PEER_REPEATS):
+    for found in two_party_peers.measure(graph, samples[0]["x"][0], wanted[0], HEADS, PEER_REPEATS, slow):
         if found.why:
             print(f"{found.peer.name} was not measured: {found.why}", flush=True)
         over = {
@@ -259,13 +260,17 @@ def main() -> None:
     parser.add_argument("--network", help="simulate MS,MBIT between the parties: round trip and bandwidth")
     parser.add_argument("--layer-cases", action="store_true", help="the cases layer-..., and no others")
     parser.add_argument("--peers", action="store_true", help="compare a layer; alone: nothing else")
+    parser.add_argument(
+        "--cheetah", action="store_true", help="with --peers: SPU without a dealer, too (minutes)"
+    )
     parser.add_argument("--json", type=Path, help="write the records to a file; other cases there stay")
     options = parser.parse_args()
     wanted = [*(options.case or ()), *(LAYER_CASES if options.layer_cases else ())]
     network = Network().convert(options.network, None, None) if options.network else None
     found = []
     some = wanted or ([] if options.peers else list(CASES))
-    for record in chain(records(some, options.layers, network), peer_records() if options.peers else ()):
+    peers = peer_records(options.cheetah) if options.peers else ()
+    for record in chain(records(some, options.layers, network), peers):
         name = record.case if record.subject == "cipherformer" else f"{record.case} {record.subject}"
         print(f"{name:32} {record.metric:32} {record.value:14.6g} {record.unit}", flush=True)
         found.append(asdict(record))

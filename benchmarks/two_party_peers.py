@@ -81,7 +81,7 @@ def _runs(python: Path, *arguments: str) -> bool:
 
 
 def measure(
-    graph: Graph, x: NDArray[np.float64], answer: NDArray[np.float64], heads: int, repeats: int
+    graph: Graph, x: NDArray[np.float64], answer: NDArray[np.float64], heads: int, repeats: int, slow: bool
 ) -> Iterator[Measured]:
     """Each peer's times for one encoder layer.
 
@@ -91,6 +91,7 @@ def measure(
         answer: in plaintext.
         heads: of attention.
         repeats: of which the fastest counts.
+        slow: also those that take minutes.
     """
     python = environment()
     arrays = [array for array in graph.constants.values() if array.ndim]
@@ -98,7 +99,7 @@ def measure(
         path = Path(folder) / "layer.npz"
         named: dict[str, Any] = {f"array_{i}": array for i, array in enumerate(arrays)}
         np.savez(path, x=x, answer=answer, **named)
-        for peer in PEERS:
+        for peer in (p for p in PEERS if slow or not p.once):
             setting = {
                 "layer": str(path), "heads": heads, "protocol": peer.protocol, "limit_s": LIMIT_S,
                 "repeats": 1 if peer.once else repeats,

@@ -4,8 +4,8 @@
 [--json FILE]`. The cases `bert-...` are BERT's encoders with random weights and inputs, run whole; with
 `--layers N` N layers run and are multiplied; records say so. The cases `layer-...` run one layer of BERT-base
 on 128 tokens under other protocols: values held as masked wires or additive shares, truncations placed by a
-policy, functions of published sets. `matmul` is the integer product of 128 x 768 by 768 x 3072, in the process
-of the benchmark.
+policy, functions of published sets. `matmul` is the integer product of 128 x 768 by 768 x 3072, in the
+process of the benchmark.
 `--peers` times that layer here and in CrypTen and SPU (`benchmarks.two_party_peers`).
 """
 

@@ -12,10 +12,9 @@ process of the benchmark.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -35,7 +34,7 @@ from cipherformer.cli.two_party import Network
 from cipherformer.graph import Graph
 from cipherformer.graph.rewrite import GraphBuilder
 from cipherformer.report.machine import machine, today
-from cipherformer.report.schema import BenchmarkRecord
+from cipherformer.report.schema import BenchmarkRecord, replace_cases
 from cipherformer.serve.two_party.local import run_locally
 from cipherformer.serve.two_party.relay import Shape as Line
 
@@ -245,12 +244,6 @@ def _record(
     )  # fmt: skip
 
 
-def _kept(path: Path, cases: set[str]) -> list[dict[str, Any]]:
-    """Records of a file that are of other cases."""
-    old = json.loads(path.read_text()) if path.exists() else []
-    return [record for record in old if record["case"] not in cases]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -273,10 +266,9 @@ def main() -> None:
     for record in chain(records(some, options.layers, network), peers):
         name = record.case if record.subject == "cipherformer" else f"{record.case} {record.subject}"
         print(f"{name:32} {record.metric:32} {record.value:14.6g} {record.unit}", flush=True)
-        found.append(asdict(record))
+        found.append(record)
     if options.json:
-        found = _kept(options.json, {record["case"] for record in found}) + found
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        replace_cases(options.json, found)
 
 
 if __name__ == "__main__":

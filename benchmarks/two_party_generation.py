@@ -29,7 +29,7 @@ from cipherformer.capture import capture, pretrained
 from cipherformer.graph import Graph
 from cipherformer.passes.incremental import CACHE
 from cipherformer.report.machine import machine, today
-from cipherformer.report.schema import BenchmarkRecord, write
+from cipherformer.report.schema import BenchmarkRecord, replace_cases
 from cipherformer.report.two_party import Generated
 from cipherformer.serve.two_party.local import Generation, run_locally
 from examples import llama2c
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="prompts of a case with published weights")
     parser.add_argument("--asked", type=int, default=200, help="of them between two parties, the first ones")
     parser.add_argument("--layers", type=int, default=12, help="of the shapes")
-    parser.add_argument("--json", type=Path, help="write the records to a file")
+    parser.add_argument("--json", type=Path, help="write the records to a file; other cases there stay")
     options = parser.parse_args()
     found = []
     cases = options.case or [*REAL, *SHAPES]
@@ -180,7 +180,7 @@ def main() -> None:
         print(f"{record.case:14} {record.metric:28} {record.value:14.6g} {record.unit}", flush=True)
         found.append(record)
     if options.json:
-        write(options.json, found)
+        replace_cases(options.json, found)
 
 
 if __name__ == "__main__":

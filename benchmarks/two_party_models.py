@@ -28,7 +28,7 @@ from cipherformer.backends.mpc2.compile import Compiled
 from cipherformer.backends.mpc2.protocols import cost
 from cipherformer.backends.prepared import Prepared
 from cipherformer.report.machine import machine, today
-from cipherformer.report.schema import BenchmarkRecord, write
+from cipherformer.report.schema import BenchmarkRecord, replace_cases
 from cipherformer.serve.two_party.local import LocalRun, run_locally
 from cipherformer.serve.two_party.relay import Shape
 
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="questions a case")
     parser.add_argument("--asked", type=int, default=200, help="of them between two parties, the first ones")
     parser.add_argument("--network", help="ask once more over one: round trip in ms and Mbit/s, e.g. 80,100")
-    parser.add_argument("--json", type=Path, help="write the records to a file")
+    parser.add_argument("--json", type=Path, help="write the records to a file; other cases there stay")
     options = parser.parse_args()
     found = []
     cases = options.case or list(CASES)
@@ -163,7 +163,7 @@ def main() -> None:
         print(f"{record.case:14} {record.metric:24} {record.value:14.6g} {record.unit}", flush=True)
         found.append(record)
     if options.json:
-        write(options.json, found)
+        replace_cases(options.json, found)
 
 
 if __name__ == "__main__":

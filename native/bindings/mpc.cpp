@@ -1,6 +1,9 @@
 // Integer products and packed bits for protocols on shares.
 #include <bit>
 #include <cstdlib>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "bindings/common.hpp"
 #include "mpc/bits.hpp"
@@ -41,24 +44,30 @@ nb::ndarray<nb::numpy, u64> multiply(const Matrix& a, const Matrix& b, const std
     return owned(std::move(out), {m, n});
 }
 
+void check_width(unsigned width) {
+    if (width < 1 || width > 64)
+        throw std::invalid_argument("values of " + std::to_string(width) + " bits; 1 to 64 can be packed");
+}
+
 mpc::WaveTable checked(const Array<i64, 1>& table) {
     const std::size_t size = table.size();
     if (size < 8 || (size & (size - 1))) throw std::invalid_argument("a table of waves has a power of two entries");
     return {table.data(), static_cast<unsigned>(std::countr_zero(size))};
 }
 
-nb::ndarray<nb::numpy, u64> weighted(const Array<u64, 1>& x, const Array<u64, 2>& secrets, const Array<i64, 1>& table,
-                                     const std::string& kernels_name) {
+nb::ndarray<nb::numpy, u64> weighted(const Array<u64, 1>& x, nb::handle secrets, unsigned width,
+                                     const Array<i64, 1>& table, const std::string& kernels_name) {
     const Path path = kernels(path_from_name(kernels_name)).path;
     const std::size_t n = x.size();
-    if (secrets.shape(1) != n || secrets.shape(0) % 2)
-        throw std::invalid_argument("two rows of secrets for each wave, as long as the values");
+    check_width(width);
     const mpc::WaveTable waves = checked(table);
     auto out = std::make_unique_for_overwrite<u64[]>(n);
-    {
-        const nb::gil_scoped_release released;
-        mpc::weighted_waves(out.get(), x.data(), secrets.data(), n, secrets.shape(0) / 2, waves, path);
-    }
+    with_bytes(secrets, [&](std::span<const std::uint8_t> bytes) {
+        const std::size_t count = n ? bytes.size() * 8 / width / (2 * n) : 0;
+        if (bytes.size() != mpc::packed_bytes(2 * count * n, width))
+            throw std::invalid_argument("two rows of packed secrets for each wave, as long as the values");
+        mpc::weighted_waves(out.get(), x.data(), {bytes.data(), bytes.size(), width}, n, count, waves, path);
+    });
     return owned(std::move(out), {n});
 }
 
@@ -79,11 +88,6 @@ nb::ndarray<nb::numpy, u64> wave_secrets(const Array<u64, 1>& mask, const Array<
     return owned(std::move(out), {2 * count, n});
 }
 
-void check_width(unsigned width) {
-    if (width < 1 || width > 64)
-        throw std::invalid_argument("values of " + std::to_string(width) + " bits; 1 to 64 can be packed");
-}
-
 nb::bytes pack(const Array<u64, 1>& values, unsigned width) {
     check_width(width);
     return produce_bytes([&] {
@@ -100,22 +104,43 @@ nb::ndarray<nb::numpy, u64> unpack(nb::handle data, std::size_t count, unsigned 
             throw std::invalid_argument(std::to_string(bytes.size()) + " bytes are not " + std::to_string(count) +
                                         " values of " + std::to_string(width) + " bits");
         auto values = std::make_unique_for_overwrite<u64[]>(count);
-        mpc::unpack(values.get(), bytes.data(), count, width);
+        mpc::unpack(values.get(), bytes.data(), bytes.size(), 0, count, width);
         return values;
     });
     return owned(std::move(out), {count});
+}
+
+void complete(const nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>& shares,
+              const Array<u64, 1>& values, unsigned width, bool exclusive) {
+    check_width(width);
+    if (shares.size() != mpc::packed_bytes(values.size(), width))
+        throw std::invalid_argument(std::to_string(shares.size()) + " bytes are not " + std::to_string(values.size()) +
+                                    " shares of " + std::to_string(width) + " bits");
+    const nb::gil_scoped_release released;
+    mpc::complete(shares.data(), values.data(), values.size(), width, exclusive);
+}
+
+// The C library otherwise gives large arrays back when they end, and every page of the next one costs a fault.
+void keep_memory() {
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, -1);
+    mallopt(M_ARENA_MAX, 1);
+#endif
 }
 
 }  // namespace
 
 void bind_mpc(nb::module_& module) {
     module.def("ring_matmul", &multiply, "a"_a.noconvert(), "b"_a.noconvert(), "kernels"_a = "auto");
-    module.def("weighted_waves", &weighted, "values"_a.noconvert(), "secrets"_a.noconvert(), "table"_a.noconvert(),
-               "kernels"_a = "auto");
+    module.def("weighted_waves", &weighted, "values"_a.noconvert(), "secrets"_a, "width"_a,
+               "table"_a.noconvert(), "kernels"_a = "auto");
     module.def("wave_secrets", &wave_secrets, "mask"_a.noconvert(), "pairs"_a.noconvert(), "table"_a.noconvert(),
                "kernels"_a = "auto");
     module.def("pack_bits", &pack, "values"_a.noconvert(), "width"_a);
     module.def("unpack_bits", &unpack, "data"_a, "count"_a, "width"_a);
+    module.def("complete_bits", &complete, "shares"_a.noconvert(), "values"_a.noconvert(), "width"_a, "exclusive"_a);
+    module.def("keep_memory", &keep_memory);
 }
 
 }  // namespace cipherformer::bindings

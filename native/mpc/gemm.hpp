@@ -22,11 +22,11 @@ void multiply_add(u64* c, const MatrixView& a, const MatrixView& b, std::size_t 
                   Path path);
 
 // Blocks in which the product is computed. A panel of b (kDepth x kColumns) stays in the first cache, kRows rows of a
-// in the second.
+// in the second, a tile's sums with all operands in registers.
 inline constexpr std::size_t kDepth = 192;
-inline constexpr std::size_t kRows = 96;
+inline constexpr std::size_t kRows = 128;
 inline constexpr std::size_t kColumns = 8;
-inline constexpr std::size_t kTileRows = 3;
+inline constexpr std::size_t kTileRows = 2;
 
 // One tile: c (rows x kColumns, row stride `stride`) += a b. `a` is packed by tiles: for each depth, kTileRows pairs
 // (value, value with its halves swapped); `b`: for each depth, kColumns values. Rows beyond `rows` are not written.

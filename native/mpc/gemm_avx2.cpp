@@ -28,7 +28,7 @@ __m256i broadcast(const u64* a) { return _mm256_set1_epi64x(static_cast<long lon
 }  // namespace
 
 void tile_avx2(u64* c, std::size_t stride, std::size_t rows, const u64* a, const u64* b, std::size_t depth) {
-    Sums s00, s01, s10, s11, s20, s21;
+    Sums s00, s01, s10, s11;
     for (std::size_t l = 0; l < depth; ++l, a += 2 * kTileRows, b += kColumns) {
         const __m256i b0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b));
         const __m256i b1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + 4));
@@ -38,18 +38,12 @@ void tile_avx2(u64* c, std::size_t stride, std::size_t rows, const u64* a, const
         value = broadcast(a + 2), swapped = broadcast(a + 3);
         s10.add(value, swapped, b0);
         s11.add(value, swapped, b1);
-        value = broadcast(a + 4), swapped = broadcast(a + 5);
-        s20.add(value, swapped, b0);
-        s21.add(value, swapped, b1);
     }
     s00.store(c);
     s01.store(c + 4);
     if (rows < 2) return;
     s10.store(c + stride);
     s11.store(c + stride + 4);
-    if (rows < 3) return;
-    s20.store(c + 2 * stride);
-    s21.store(c + 2 * stride + 4);
 }
 
 }  // namespace cipherformer::mpc

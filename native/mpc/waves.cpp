@@ -2,7 +2,8 @@
 #include "mpc/waves.hpp"
 
 #include <algorithm>
-#include <vector>
+
+#include "mpc/bits.hpp"
 
 namespace cipherformer::mpc {
 namespace {
@@ -59,30 +60,24 @@ void advance(WaveState& state) {
     }
 }
 
-// A row's part as a whole block: in place, or copied into `spare` at the end of the row.
-const u64* whole(const u64* row, std::size_t count, u64* spare) {
-    if (count == kWaveBlock) return row;
-    std::fill(std::copy_n(row, count, spare), spare + kWaveBlock, u64{0});
-    return spare;
-}
-
 }  // namespace
 
 const WaveLoops kPortableWaves{weigh, finish, mix, advance};
 
-void weighted_waves(u64* out, const u64* x, const u64* secrets, std::size_t n, std::size_t waves, const WaveTable& table,
-                    Path path) {
+void weighted_waves(u64* out, const u64* x, const PackedRows& secrets, std::size_t n, std::size_t waves,
+                    const WaveTable& table, Path path) {
     const WaveLoops& loops = loops_of(path);
     WaveState state;
-    alignas(32) u64 total[kWaveBlock], high[kWaveBlock], spare[2][kWaveBlock];
+    alignas(32) u64 total[kWaveBlock], high[kWaveBlock], rows[2][kWaveBlock] = {};
     for (std::size_t at = 0; at < n; at += kWaveBlock) {
         const std::size_t count = std::min(kWaveBlock, n - at);
         start(state, x + at, count, table);
         std::fill_n(total, kWaveBlock, u64{0});
         std::fill_n(high, kWaveBlock, u64{0});
         for (std::size_t k = 0; k < waves; ++k) {
-            const u64* row = secrets + 2 * k * n + at;
-            loops.weigh(total, high, state, whole(row, count, spare[0]), whole(row + n, count, spare[1]));
+            for (std::size_t i = 0; i < 2; ++i)
+                unpack(rows[i], secrets.bytes, secrets.size, (2 * k + i) * n + at, count, secrets.width);
+            loops.weigh(total, high, state, rows[0], rows[1]);
             if (k + 1 < waves) loops.advance(state);
         }
         loops.finish(total, high);

@@ -24,10 +24,17 @@ struct WaveTable {
     unsigned log_size;
 };
 
-// Factors of x rounded to kFactorBits, times rows of `secrets` (2 * waves rows of n), added up modulo 2^64.
+// 2 * waves rows of n values in turn, packed.
+struct PackedRows {
+    const std::uint8_t* bytes;
+    std::size_t size;
+    unsigned width;
+};
+
+// Factors of x rounded to kFactorBits, times the rows of `secrets`, added up modulo 2^64.
 inline constexpr unsigned kFactorBits = 15;
-void weighted_waves(u64* out, const u64* x, const u64* secrets, std::size_t n, std::size_t waves, const WaveTable& table,
-                    Path path);
+void weighted_waves(u64* out, const u64* x, const PackedRows& secrets, std::size_t n, std::size_t waves,
+                    const WaveTable& table, Path path);
 
 // Rows of n, in turn for each k: (u_k cos(k r) - v_k sin(k r) + 2^29) >> 30 and (u_k sin(k r) + v_k cos(k r) + 2^29) >> 30.
 // `pairs` holds u and v in turn, less than 2^30 in size.

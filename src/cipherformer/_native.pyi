@@ -39,11 +39,13 @@ def ring_matmul(a: NDArray[np.uint64], b: NDArray[np.uint64], kernels: str = "au
 
 def weighted_waves(
     values: NDArray[np.uint64],
-    secrets: NDArray[np.uint64],
+    secrets: Buffer,
+    width: int,
     table: NDArray[np.int64],
     kernels: str = "auto",
 ) -> NDArray[np.uint64]:
-    """Sums of `secrets` [2K, n] times cosines and sines of k values, from a table of a period's cosines."""
+    """Sums of `secrets` [2K, n], packed, times cosines and sines of k values, from a table of a period's
+    cosines."""
 
 def wave_secrets(
     mask: NDArray[np.uint64], pairs: NDArray[np.int64], table: NDArray[np.int64], kernels: str = "auto"
@@ -55,6 +57,12 @@ def pack_bits(values: NDArray[np.uint64], width: int) -> bytes:
 
 def unpack_bits(data: Buffer, count: int, width: int) -> NDArray[np.uint64]:
     """`count` values of `width` bits from exactly (count width + 7) // 8 bytes."""
+
+def complete_bits(shares: NDArray[np.uint8], values: NDArray[np.uint64], width: int, exclusive: bool) -> None:
+    """Packed shares become, in place, value - share, or value ^ share."""
+
+def keep_memory() -> None:
+    """From now on this process keeps freed memory for its next arrays (GNU's C library; else nothing)."""
 
 class Parameters:
     """A checked, immutable parameter set. Equal sets have equal digests.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,8 +61,33 @@ def test_packed_bits_of_a_wrong_length_are_refused():
 
 
 @few
-@given(n=st.integers(1, 600), waves=st.integers(1, 9), log_size=st.integers(3, 14), seed=st.integers(0, 1000))
-def test_waves_are_those_of_numpy(n: int, waves: int, log_size: int, seed: int):
+@given(
+    width=st.integers(1, 64), count=st.integers(0, 600), exclusive=st.booleans(), seed=st.integers(0, 1000)
+)
+def test_shares_are_completed_in_place(width: int, count: int, exclusive: bool, seed: int):
+    values, share = words(seed, count), words(seed + 1, count)
+    packed = np.frombuffer(native.pack_bits(share, width), np.uint8).copy()
+    native.complete_bits(packed, values, width, exclusive)
+    assert packed.tobytes() == native.pack_bits(values ^ share if exclusive else values - share, width)
+    with pytest.raises(ValueError, match="shares of"):
+        native.complete_bits(np.append(packed, np.uint8(0)), values, width, exclusive)
+
+
+def test_memory_that_is_kept_can_be_used_again():
+    code = """
+import numpy, cipherformer._native as native
+native.keep_memory()
+print(sum(numpy.ones(1 << 20).sum() for _ in range(3)))
+"""
+    assert subprocess.check_output([sys.executable, "-c", code]) == b"3145728.0\n"
+
+
+@few
+@given(
+    n=st.integers(1, 600), waves=st.integers(1, 9), log_size=st.integers(3, 14), width=st.integers(1, 64),
+    seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_waves_are_those_of_numpy(n: int, waves: int, log_size: int, width: int, seed: int):
     rng = np.random.default_rng(seed)
     cosines, sines = (tuple(rng.uniform(-20, 20, size=waves)) for _ in range(2))
     function = IntegerWaves(Waves(log_size - 2, 0.5, cosines, sines, 0.0), 2)
@@ -67,15 +95,18 @@ def test_waves_are_those_of_numpy(n: int, waves: int, log_size: int, seed: int):
     for path in native.cpu_kernels():
         found = native.wave_secrets(values, function.coefficients, table, path)
         assert np.array_equal(found, function.secrets(values).view(np.uint64))
-        found = native.weighted_waves(values, secrets, table, path)
-        assert np.array_equal(found, function.weighted(values, secrets))
+        packed = native.pack_bits(secrets.reshape(-1), width)
+        found = native.weighted_waves(values, packed, width, table, path)
+        assert np.array_equal(found, function.weighted(values, secrets & np.uint64((1 << width) - 1)))
 
 
 def test_waves_of_wrong_shapes_are_refused():
     table, values, pairs = integer_cosines(4), words(1, 5), np.ones((2, 2), np.int64)
-    for secrets, bad_table in ((words(1, 4, 4), table), (words(1, 3, 5), table), (words(1, 4, 5), table[:9])):
+    for size, width, bad_table in ((4 * 4, 64, table), (3 * 5, 64, table), (4 * 5, 64, table[:9])):
         with pytest.raises(ValueError):
-            native.weighted_waves(values, secrets, bad_table)
+            native.weighted_waves(values, bytes(8 * size), width, bad_table)
+    with pytest.raises(ValueError, match="0 bits"):
+        native.weighted_waves(values, bytes(8), 0, table)
     for bad_pairs, bad_table in ((pairs[:, :1].copy(), table), (pairs << 31, table), (pairs, table[:3])):
         with pytest.raises(ValueError):
             native.wave_secrets(values, bad_pairs, bad_table)

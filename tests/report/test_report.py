@@ -11,7 +11,7 @@ from cipherformer.errors import DataError, FormatError
 from cipherformer.report.compare import compare
 from cipherformer.report.machine import machine, today
 from cipherformer.report.plot import plot_breakdown
-from cipherformer.report.schema import BenchmarkRecord, DemoRecord, breakdown, read, write
+from cipherformer.report.schema import BenchmarkRecord, DemoRecord, breakdown, read, replace_cases, write
 from cipherformer.report.table import (
     Table,
     breakdown_table,
@@ -100,6 +100,18 @@ def test_records_come_back(tmp_path) -> None:
     assert read(tmp_path / "demo.json") == DEMO
     write(tmp_path / "bench.json", [bench("cipherformer", 0.01), bench("peer", 0.05)])
     assert read(tmp_path / "bench.json") == [bench("cipherformer", 0.01), bench("peer", 0.05)]
+
+
+def test_records_of_other_cases_stay(tmp_path) -> None:
+    path = tmp_path / "records.json"
+    first, second = (replace(bench("cipherformer", 1.0), case=case) for case in "ab")
+    replace_cases(path, [first, second])
+    newer = replace(second, value=3.0)
+    replace_cases(path, [newer])
+    assert read(path) == [first, newer]
+    write(path, DEMO)
+    with pytest.raises(FormatError, match="demo"):
+        replace_cases(path, [newer])
 
 
 @pytest.mark.parametrize(

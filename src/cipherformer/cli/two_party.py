@@ -268,9 +268,11 @@ def dealer(config: Path) -> None:
 
 
 def _run(path: Path, roles: tuple[str, ...]) -> None:
+    from cipherformer.backends.mpc2.ring import keep_memory
     from cipherformer.serve.two_party.config import Config
     from cipherformer.serve.two_party.roles import run_role
 
+    keep_memory()
     config = Config.load(path)
     if config.role not in roles:
         raise DataError(f"this is the configuration of a {config.role}", where=str(path))

@@ -131,6 +131,19 @@ def write(path: Path, record: DemoRecord | Sequence[BenchmarkRecord]) -> None:
     path.write_text(json.dumps(data, indent=1) + "\n")
 
 
+def replace_cases(path: Path, records: Sequence[BenchmarkRecord]) -> None:
+    """Writes benchmark records into a file in which those of other cases stay.
+
+    Raises:
+        FormatError: if the file holds something else.
+    """
+    old = read(path) if path.exists() else []
+    if isinstance(old, DemoRecord):
+        raise FormatError("this is the record of a demo", where=str(path))
+    cases = {record.case for record in records}
+    write(path, [*(record for record in old if record.case not in cases), *records])
+
+
 def read(path: Path) -> DemoRecord | list[BenchmarkRecord]:
     """Reads what `write` wrote.
 

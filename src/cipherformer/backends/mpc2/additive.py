@@ -83,7 +83,7 @@ class Unopened(Protocol):
 
     def __init__(self, inner: Protocol) -> None:
         self._inner = inner
-        self.works_ahead = inner.works_ahead
+        self.works_ahead, self.reads_packed = inner.works_ahead, inner.reads_packed
 
     def dealt(self, step: Step, program: Program) -> tuple[Slot, ...]:
         return self._inner.dealt(step, program)

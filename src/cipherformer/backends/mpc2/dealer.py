@@ -11,14 +11,17 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import SHARES, Program, Step
 from cipherformer.backends.mpc2.protocol import DealerState, Masks
 from cipherformer.backends.mpc2.protocols import PROTOCOLS
-from cipherformer.backends.mpc2.ring import Ring, lowest, packed
+from cipherformer.backends.mpc2.ring import Ring, completed
 
 MODEL = b"model"
 Kept = dict[int, Masks]
+_NOTHING = np.zeros(0, np.uint8)
 _NEEDS_MASK = ("trunc", "fourier", f"{SHARES}trunc", f"{SHARES}fourier")
 
 
@@ -69,7 +72,9 @@ def _walk(
                 state.known.pop(name, None)
 
 
-def material(program: Program, seeds: Seeds, version: bytes, kept: Kept | None = None) -> Iterator[bytes]:
+def material(
+    program: Program, seeds: Seeds, version: bytes, kept: Kept | None = None
+) -> Iterator[memoryview]:
     """What the server is sent for one query: one packed string for each online step, in order.
 
     Args:
@@ -82,9 +87,9 @@ def material(program: Program, seeds: Seeds, version: bytes, kept: Kept | None =
         protocol = PROTOCOLS[step.op]
         parts = []
         for i, (slot, value) in enumerate(zip(protocol.dealt(step, program), arrays, strict=True)):
-            one = state.client.draw(step.number, i, slot.shape, slot.width)
-            parts.append(packed(value ^ one if protocol.xor else lowest(value - one, slot.width), slot.width))
-        yield b"".join(parts)
+            one = state.client.packed(step.number, i, slot.shape, slot.width)
+            parts.append(completed(one, value, slot.width, xor=protocol.xor))
+        yield (parts[0] if len(parts) == 1 else np.concatenate([_NOTHING, *parts])).data
 
 
 def insecure_tape(

@@ -31,10 +31,13 @@ class InsecureLink:
     receiving: queue.SimpleQueue[bytes]
     received: dict[int, bytes] = field(default_factory=dict)
 
-    def exchange(self, turn: int, payload: bytes, expected: int) -> bytes:
+    def exchange(
+        self, turn: int, payload: bytes, expected: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> bytes:
         """One round."""
         if payload:
             self.sending.put(payload)
+        meanwhile()
         data = self.receiving.get(timeout=_TIMEOUT_S) if expected else b""
         self.received[turn] = data
         return data

@@ -15,7 +15,7 @@ from cipherformer.backends.mpc2.dealer import MODEL
 from cipherformer.backends.mpc2.narrow import Narrow
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Step
-from cipherformer.backends.mpc2.protocol import Held, PartyState
+from cipherformer.backends.mpc2.protocol import Dealt, Held, PartyState
 from cipherformer.backends.mpc2.protocols import PROTOCOLS, dealt_bytes, opens, sent_bytes
 from cipherformer.backends.mpc2.ring import Ring, lowest, packed, signed, unpacked
 from cipherformer.backends.mpc2.store import Store
@@ -30,14 +30,16 @@ _NOTHING = np.zeros(0, np.uint64)
 class Link(Interface):
     """The way to the other party."""
 
-    def exchange(self, turn: int, payload: bytes, expected: int) -> bytes | bytearray:
+    def exchange(
+        self, turn: int, payload: bytes, expected: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> bytes | bytearray:
         """Sends a payload (nothing if empty) and returns the other's of this round, of exactly `expected`
-        bytes.
+        bytes; `meanwhile` is called in between.
         """
         ...
 
 
-Supply = Callable[[Step, int], bytes | bytearray]
+Supply = Callable[[Step, int], bytes | bytearray | memoryview]
 """The server's material: what the dealer sent for a step, of exactly so many bytes."""
 
 
@@ -53,17 +55,18 @@ class Prepared:
     state: PartyState
     store: Store
 
-    def material(self, step: Step) -> list[Ring]:
+    def material(self, step: Step) -> Dealt:
         """What was dealt for a step: read at the server, drawn at the client."""
-        state = self.state
-        slots = PROTOCOLS[step.op].dealt(step, state.program)
+        state, protocol = self.state, PROTOCOLS[step.op]
+        slots = protocol.dealt(step, state.program)
         if not state.is_server:
-            return [state.stream.draw(step.number, i, slot.shape, slot.width) for i, slot in enumerate(slots)]
-        data, start, out = memoryview(self.store.take(step.name)), 0, []
-        for slot in slots:
-            out.append(unpacked(data[start : start + slot.bytes], slot.shape, slot.width))
-            start += slot.bytes
-        return out
+            draw = state.stream.packed if protocol.reads_packed else state.stream.draw
+            return [draw(step.number, i, slot.shape, slot.width) for i, slot in enumerate(slots)]
+        data = np.frombuffer(self.store.take(step.name), np.uint8)
+        parts = np.split(data, np.cumsum([slot.bytes for slot in slots])[:-1]) if slots else []
+        if protocol.reads_packed:
+            return list(parts)
+        return [unpacked(part.data, slot.shape, slot.width) for part, slot in zip(parts, slots, strict=True)]
 
 
 @dataclass(slots=True)
@@ -204,20 +207,30 @@ class Party:
         """
         usage, state = Usage(), prepared.state
         last = {name: step.name for step in self.program.steps for name in step.inputs}
-        for turn, steps in self.program.rounds():
-            self._round(prepared, turn, steps, link, usage)
+        rounds = list(self.program.rounds())
+        for (turn, steps), (_, following) in zip(rounds, [*rounds[1:], (0, [])], strict=True):
+            self._round(prepared, turn, steps, following, link, usage)
             done = {step.name for step in steps}
             for name in [n for n in state.known if last.get(n) in done and n not in self.program.outputs]:
                 del state.known[name]
         return {name: state.known[name].public for name in self.program.outputs}, usage
 
-    def _round(self, prepared: Prepared, turn: int, steps: list[Step], link: Link, usage: Usage) -> None:
+    def _round(
+        self,
+        prepared: Prepared,
+        turn: int,
+        steps: list[Step],
+        following: list[Step],
+        link: Link,
+        usage: Usage,
+    ) -> None:
+        """One round; while the other party's frame is on its way, material of the following one is made."""
         state = prepared.state
         payload, opening = [], []
+        _fetch(prepared, steps, usage)
         for step in steps:
             start = perf_counter()
             protocol = PROTOCOLS[step.op]
-            state.dealt[step.name] = prepared.material(step)
             if not opens(step):
                 state.known[step.name] = protocol.finish(step, state, [])
                 state.dealt.pop(step.name, None)
@@ -229,26 +242,25 @@ class Party:
                 usage.sent[step.name] = len(data)
                 payload.append(data)
                 opening.append((step, own))
-            usage.seconds[step.name] = usage.seconds.get(step.name, 0.0) + perf_counter() - start
+            usage.seconds[step.name] += perf_counter() - start
         if opening:
-            self._open(state, turn, opening, b"".join(payload), link, usage)
+            start, before = perf_counter(), sum(usage.seconds.values())
+            expected = sum(sent_bytes(step, self.program, SERVER + CLIENT - self.me) for step, _ in opening)
+            frame = b"".join(payload)
+            found = link.exchange(turn, frame, expected, lambda: _fetch(prepared, following, usage))
+            usage.waited_s += perf_counter() - start - sum(usage.seconds.values()) + before
+            usage.rounds += 1
+            if len(found) != expected:
+                raise CompileError(f"round {turn} brought {len(found)} bytes, not {expected}")
+            self._open(state, opening, memoryview(found), usage)
 
     def _open(
         self,
         state: PartyState,
-        turn: int,
         opening: list[tuple[Step, list[Ring]]],
-        payload: bytes,
-        link: Link,
+        data: memoryview,
         usage: Usage,
     ) -> None:
-        expected = sum(sent_bytes(step, self.program, SERVER + CLIENT - self.me) for step, _ in opening)
-        start = perf_counter()
-        data = memoryview(link.exchange(turn, payload, expected))
-        usage.waited_s += perf_counter() - start
-        usage.rounds += 1
-        if len(data) != expected:
-            raise CompileError(f"round {turn} brought {len(data)} bytes, not {expected}")
         position = 0
         for step, own in opening:
             start = perf_counter()
@@ -264,6 +276,15 @@ class Party:
             state.known[step.name] = protocol.finish(step, state, opened)
             state.dealt.pop(step.name, None)
             usage.seconds[step.name] += perf_counter() - start
+
+
+def _fetch(prepared: Prepared, steps: list[Step], usage: Usage) -> None:
+    """Material of a round's steps, unless it is there already."""
+    for step in steps:
+        if step.name not in prepared.state.dealt:
+            start = perf_counter()
+            prepared.state.dealt[step.name] = prepared.material(step)
+            usage.seconds[step.name] = perf_counter() - start
 
 
 def answers(program: Program, opened: Mapping[str, Ring]) -> list[np.ndarray]:

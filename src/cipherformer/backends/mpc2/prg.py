@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from math import prod
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from cipherformer.backends.mpc2.ring import U64, WORD
+from cipherformer.backends.mpc2.ring import packed_bytes, unpacked
 
 SEED_BYTES = 32
 _BLOCK_BYTES = 16
+_ZEROS = memoryview(bytes(1 << 18))
 
 
 def fresh_seed() -> bytes:
@@ -41,16 +43,17 @@ class Stream:
             raise ValueError("a seed is 32 bytes")
         self._key = hashlib.sha256(b"cipherformer mpc2 stream" + seed + version).digest()
 
-    def draw(self, step: int, slot: int, shape: tuple[int, ...], width: int) -> NDArray[np.uint64]:
-        """Uniform integers below 2^width."""
-        dtype = np.dtype(f"u{1 if width <= 8 else 2 if width <= 16 else 4 if width <= 32 else 8}")
-        count = int(np.prod(shape, dtype=np.int64))
+    def packed(self, step: int, slot: int, shape: tuple[int, ...], width: int) -> NDArray[np.uint8]:
+        """What `draw` gives, as `ring.packed` has it; bits behind the last integer are arbitrary."""
         counter = step.to_bytes(6, "big") + slot.to_bytes(2, "big") + bytes(8)
         encryptor = Cipher(algorithms.AES(self._key), modes.CTR(counter)).encryptor()
-        size = count * dtype.itemsize
+        size = packed_bytes(prod(shape), width)
         stream = np.empty(size + _BLOCK_BYTES, np.uint8)  # the library wants room for a block more
-        encryptor.update_into(np.zeros(size, np.uint8).data, stream.data)
-        values = stream[:size].view(dtype.newbyteorder("<")).astype(U64, copy=False).reshape(shape)
-        if width < WORD:
-            values &= U64((1 << width) - 1)
-        return values
+        view = stream.data
+        for start in range(0, size, len(_ZEROS)):
+            encryptor.update_into(_ZEROS[: size - start], view[start:])
+        return stream[:size]
+
+    def draw(self, step: int, slot: int, shape: tuple[int, ...], width: int) -> NDArray[np.uint64]:
+        """Uniform integers below 2^width."""
+        return unpacked(self.packed(step, slot, shape, width).data, shape, width)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cipherformer.backends.mpc2.narrow import Narrow
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Slot, Step
 from cipherformer.backends.mpc2.ring import Ring, lowest
 
+Dealt = list[NDArray[Any]]
+"""Material of a step: integers, or bytes where the protocol reads them packed."""
 MASK_SLOT, PRIVATE_SLOT = 1000, 2000
 ZERO = np.zeros((), np.uint64)
 
@@ -102,7 +106,7 @@ class PartyState:
     stream: Stream
     weight: Callable[[Step], Held]
     known: dict[str, Held] = field(default_factory=dict)
-    dealt: dict[str, list[Ring]] = field(default_factory=dict)
+    dealt: dict[str, Dealt] = field(default_factory=dict)
     secrets: Mapping[str, Ring | Narrow] = field(default_factory=dict)
     ahead: dict[str, Ring] = field(default_factory=dict)
     kept: dict[int, Held] = field(default_factory=dict)
@@ -130,12 +134,13 @@ class PartyState:
 
 class Protocol(ABC):
     """A protocol. Local ones open nothing; `senders` says who sends what is opened, `works_ahead` whether the
-    client can compute before the run.
+    client can compute before the run, `reads_packed` that what is dealt stays packed.
     """
 
     senders: Sequence[int] = (SERVER, CLIENT)
     xor: bool = False
     works_ahead: bool = False
+    reads_packed: bool = False
 
     def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
         """What each sender sends."""

@@ -55,6 +55,17 @@ def unpacked(data: bytes | memoryview, shape: tuple[int, ...], width: int) -> Ri
     return native.unpack_bits(data, int(np.prod(shape, dtype=np.int64)), width).reshape(shape)
 
 
+def completed(shares: NDArray[np.uint8], value: Ring, width: int, *, xor: bool) -> NDArray[np.uint8]:
+    """Packed shares become, in place, those that make value of them: by addition, or exclusive or."""
+    native.complete_bits(shares, np.ascontiguousarray(value).reshape(-1), width, xor)
+    return shares
+
+
+def keep_memory() -> None:
+    """For a process that is a role: freed arrays' memory serves the next ones."""
+    native.keep_memory()
+
+
 def product(op: str, attrs: Attrs, a: Ring, b: Ring) -> Ring:
     """`mul`, `matmul`, `linear` or `conv2d` (without bias) modulo 2^64."""
     match op:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import IO
 
 Places = Mapping[str, tuple[int, int]]
+Data = bytes | bytearray | memoryview
 
 
 class Store:
@@ -19,12 +20,12 @@ class Store:
     def __init__(self, file: IO[bytes] | None = None, places: Places | None = None) -> None:
         self._file = file
         self._places = dict(places or {})
-        self._kept: dict[str, bytes | bytearray] = {}
+        self._kept: dict[str, Data] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._kept or name in self._places
 
-    def put(self, name: str, data: bytes | bytearray) -> None:
+    def put(self, name: str, data: Data) -> None:
         """Adds an entry."""
         if self._file is None:
             self._kept[name] = data
@@ -33,7 +34,7 @@ class Store:
         self._file.write(data)
         self._places[name] = (start, len(data))
 
-    def get(self, name: str) -> bytes | bytearray:
+    def get(self, name: str) -> Data:
         """An entry; KeyError if there is none."""
         if self._file is None:
             return self._kept[name]
@@ -41,7 +42,7 @@ class Store:
         self._file.seek(start)
         return self._file.read(length)
 
-    def take(self, name: str) -> bytes | bytearray:
+    def take(self, name: str) -> Data:
         """An entry that is not read again."""
         if self._file is None:
             return self._kept.pop(name)

@@ -23,6 +23,8 @@ def _function(step: Step) -> IntegerWaves:
 class Fourier(Protocol):
     """The value of `IntegerWaves.evaluate`, by native loops."""
 
+    reads_packed = True
+
     def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
         return whole(step)
 
@@ -46,6 +48,6 @@ class Fourier(Protocol):
         function = _function(step)
         table = integer_cosines(function.log_size)
         flat = np.ascontiguousarray(x.public).reshape(-1)
-        found = native.weighted_waves(flat, secrets.reshape(len(secrets), -1), table).reshape(step.shape)
+        found = native.weighted_waves(flat, secrets.data, step.width, table).reshape(step.shape)
         out = state.fresh(step) + found
         return [out + U64(function.constant % (1 << 64)) if state.is_server else out]

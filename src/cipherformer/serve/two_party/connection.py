@@ -103,7 +103,9 @@ class Connection:
         for work in (self._read_frames, self._beat):
             threading.Thread(target=work, daemon=True).start()
 
-    def send(self, kind: Kind, payload: bytes = b"", *, turn: int = 0, layout: bytes = NO_LAYOUT) -> None:
+    def send(
+        self, kind: Kind, payload: bytes | memoryview = b"", *, turn: int = 0, layout: bytes = NO_LAYOUT
+    ) -> None:
         """Sends one frame.
 
         Raises:
@@ -166,7 +168,7 @@ class Connection:
 
     # --- sending ---
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         deadline = time.monotonic() + self._timing.silence_s
         while view:

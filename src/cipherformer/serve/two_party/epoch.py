@@ -42,7 +42,7 @@ def epoch_seed(config: Config, chain: Chain, model: bytes) -> bytes:
 def offer(client: Connection, dealer: Connection, chain: Chain, model: bytes, seed: bytes) -> bool:
     """The server names the epoch: whether the client has its weights."""
     dealer.send(Kind.EPOCH, seed)
-    client.send(Kind.EPOCH, hashlib.sha256(b"cipherformer epoch" + seed + chain.digest() + model).digest())
+    client.send(Kind.EPOCH, hashlib.sha256(b"cipherformer epoch 2" + seed + chain.digest() + model).digest())
     return bytes(client.receive(Kind.EPOCH, length=1)) == b"\1"
 
 

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cipherformer.backends.mpc2.chain import Chain
@@ -57,12 +57,15 @@ class TlsLink:
     layouts: Mapping[int, bytes]
     rounds: list[int] = field(default_factory=list)
 
-    def exchange(self, turn: int, payload: bytes, expected: int) -> bytearray:
+    def exchange(
+        self, turn: int, payload: bytes, expected: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> bytearray:
         """One round."""
         layout = self.layouts[turn]
         self.rounds.append(turn)
         if payload:
             self.connection.send(Kind.ROUND, payload, turn=turn, layout=layout)
+        meanwhile()
         if not expected:
             return bytearray()
         return self.connection.receive(Kind.ROUND, length=expected, turn=turn, layout=layout)

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #if defined(__GLIBC__)
 #include <malloc.h>
+#include <sys/mman.h>
 #endif
 
 #include "bindings/common.hpp"
@@ -71,21 +72,33 @@ nb::ndarray<nb::numpy, u64> weighted(const Array<u64, 1>& x, nb::handle secrets,
     return owned(std::move(out), {n});
 }
 
-nb::ndarray<nb::numpy, u64> wave_secrets(const Array<u64, 1>& mask, const Array<i64, 2>& pairs,
-                                         const Array<i64, 1>& table, const std::string& kernels_name) {
+using PackedShares = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+void check_shares(const PackedShares& shares, std::size_t count, unsigned width) {
+    check_width(width);
+    if (shares.size() != mpc::packed_bytes(count, width))
+        throw std::invalid_argument(std::to_string(shares.size()) + " bytes are not " + std::to_string(count) +
+                                    " shares of " + std::to_string(width) + " bits");
+}
+
+void complete(const PackedShares& shares, const Array<u64, 1>& values, unsigned width, bool exclusive) {
+    check_shares(shares, values.size(), width);
+    const nb::gil_scoped_release released;
+    mpc::complete(shares.data(), values.data(), values.size(), width, exclusive);
+}
+
+void complete_waves(const PackedShares& shares, unsigned width, const Array<u64, 1>& mask, const Array<i64, 2>& pairs,
+                    const Array<i64, 1>& table, const std::string& kernels_name) {
     const Path path = kernels(path_from_name(kernels_name)).path;
-    const std::size_t n = mask.size(), count = pairs.shape(0);
+    const std::size_t count = pairs.shape(0);
     if (pairs.shape(1) != 2) throw std::invalid_argument("a pair of coefficients for each wave");
     for (std::size_t k = 0; k < count; ++k)
         if (std::abs(pairs(k, 0)) >= (i64{1} << 30) || std::abs(pairs(k, 1)) >= (i64{1} << 30))
             throw std::invalid_argument("a coefficient of 30 bits or more");
+    check_shares(shares, 2 * count * mask.size(), width);
     const mpc::WaveTable waves = checked(table);
-    auto out = std::make_unique_for_overwrite<u64[]>(2 * count * n);
-    {
-        const nb::gil_scoped_release released;
-        mpc::wave_secrets(out.get(), mask.data(), n, pairs.data(), count, waves, path);
-    }
-    return owned(std::move(out), {2 * count, n});
+    const nb::gil_scoped_release released;
+    mpc::complete_waves(shares.data(), width, mask.data(), mask.size(), pairs.data(), count, waves, path);
 }
 
 nb::bytes pack(const Array<u64, 1>& values, unsigned width) {
@@ -110,22 +123,21 @@ nb::ndarray<nb::numpy, u64> unpack(nb::handle data, std::size_t count, unsigned 
     return owned(std::move(out), {count});
 }
 
-void complete(const nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>& shares,
-              const Array<u64, 1>& values, unsigned width, bool exclusive) {
-    check_width(width);
-    if (shares.size() != mpc::packed_bytes(values.size(), width))
-        throw std::invalid_argument(std::to_string(shares.size()) + " bytes are not " + std::to_string(values.size()) +
-                                    " shares of " + std::to_string(width) + " bits");
-    const nb::gil_scoped_release released;
-    mpc::complete(shares.data(), values.data(), values.size(), width, exclusive);
-}
-
-// The C library otherwise gives large arrays back when they end, and every page of the next one costs a fault.
+// The C library otherwise gives large arrays back when they end, and every page of the next one costs a fault. What it
+// gets first may have huge pages; it is reserved, not touched.
 void keep_memory() {
 #if defined(__GLIBC__)
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_TRIM_THRESHOLD, -1);
     mallopt(M_ARENA_MAX, 1);
+#if defined(MADV_HUGEPAGE)
+    constexpr std::uintptr_t kReserved = std::uintptr_t{1} << 30, kPage = std::uintptr_t{1} << 21;
+    void* block = std::malloc(kReserved);
+    if (!block) return;
+    const std::uintptr_t start = (reinterpret_cast<std::uintptr_t>(block) + kPage - 1) / kPage * kPage;
+    madvise(reinterpret_cast<void*>(start), kReserved - kPage, MADV_HUGEPAGE);
+    std::free(block);
+#endif
 #endif
 }
 
@@ -135,8 +147,8 @@ void bind_mpc(nb::module_& module) {
     module.def("ring_matmul", &multiply, "a"_a.noconvert(), "b"_a.noconvert(), "kernels"_a = "auto");
     module.def("weighted_waves", &weighted, "values"_a.noconvert(), "secrets"_a, "width"_a,
                "table"_a.noconvert(), "kernels"_a = "auto");
-    module.def("wave_secrets", &wave_secrets, "mask"_a.noconvert(), "pairs"_a.noconvert(), "table"_a.noconvert(),
-               "kernels"_a = "auto");
+    module.def("complete_waves", &complete_waves, "shares"_a.noconvert(), "width"_a, "mask"_a.noconvert(),
+               "pairs"_a.noconvert(), "table"_a.noconvert(), "kernels"_a = "auto");
     module.def("pack_bits", &pack, "values"_a.noconvert(), "width"_a);
     module.def("unpack_bits", &unpack, "data"_a, "count"_a, "width"_a);
     module.def("complete_bits", &complete, "shares"_a.noconvert(), "values"_a.noconvert(), "width"_a, "exclusive"_a);

@@ -2,6 +2,7 @@
 #include "mpc/waves.hpp"
 
 #include <algorithm>
+#include <vector>
 
 #include "mpc/bits.hpp"
 
@@ -101,6 +102,29 @@ void wave_secrets(u64* out, const u64* r, std::size_t n, const i64* pairs, std::
                 std::copy_n(spare[0], count, row);
                 std::copy_n(spare[1], count, row + n);
             }
+            if (k + 1 < waves) loops.advance(state);
+        }
+    }
+}
+
+void complete_waves(std::uint8_t* shares, unsigned width, const u64* r, std::size_t n, const i64* pairs,
+                    std::size_t waves, const WaveTable& table, Path path) {
+    if (n % 8) {  // rows that do not begin at a byte
+        std::vector<u64> rows(2 * waves * n);
+        wave_secrets(rows.data(), r, n, pairs, waves, table, path);
+        complete(shares, rows.data(), rows.size(), width, false);
+        return;
+    }
+    const WaveLoops& loops = loops_of(path);
+    WaveState state;
+    alignas(32) u64 rows[2][kWaveBlock];
+    for (std::size_t at = 0; at < n; at += kWaveBlock) {
+        const std::size_t count = std::min(kWaveBlock, n - at);
+        start(state, r + at, count, table);
+        for (std::size_t k = 0; k < waves; ++k) {
+            loops.mix(rows[0], rows[1], state, pairs[2 * k], pairs[2 * k + 1]);
+            for (std::size_t i = 0; i < 2; ++i)
+                complete(shares + ((2 * k + i) * n + at) / 8 * width, rows[i], count, width, false);
             if (k + 1 < waves) loops.advance(state);
         }
     }

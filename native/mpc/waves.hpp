@@ -41,6 +41,10 @@ void weighted_waves(u64* out, const u64* x, const PackedRows& secrets, std::size
 void wave_secrets(u64* out, const u64* r, std::size_t n, const i64* pairs, std::size_t waves, const WaveTable& table,
                   Path path);
 
+// Packed shares of those rows become the packed rest of each: row less share.
+void complete_waves(std::uint8_t* shares, unsigned width, const u64* r, std::size_t n, const i64* pairs,
+                    std::size_t waves, const WaveTable& table, Path path);
+
 // One block, cosines and sines of wave k and k - 1 (whatever stands in the upper halves of words is ignored).
 struct WaveState {
     alignas(32) i64 first[kWaveBlock];

@@ -47,10 +47,16 @@ def weighted_waves(
     """Sums of `secrets` [2K, n], packed, times cosines and sines of k values, from a table of a period's
     cosines."""
 
-def wave_secrets(
-    mask: NDArray[np.uint64], pairs: NDArray[np.int64], table: NDArray[np.int64], kernels: str = "auto"
-) -> NDArray[np.uint64]:
-    """[2K, n]: u cos(k mask) - v sin(k mask) and u sin(k mask) + v cos(k mask) for each pair (u, v)."""
+def complete_waves(
+    shares: NDArray[np.uint8],
+    width: int,
+    mask: NDArray[np.uint64],
+    pairs: NDArray[np.int64],
+    table: NDArray[np.int64],
+    kernels: str = "auto",
+) -> None:
+    """As `complete_bits`, for [2K, n]: u cos(k mask) - v sin(k mask) and u sin(k mask) + v cos(k mask) for
+    each pair (u, v)."""
 
 def pack_bits(values: NDArray[np.uint64], width: int) -> bytes:
     """The lowest `width` bits (1 to 64) of each value, without gaps, lowest bit first."""
@@ -62,7 +68,8 @@ def complete_bits(shares: NDArray[np.uint8], values: NDArray[np.uint64], width: 
     """Packed shares become, in place, value - share, or value ^ share."""
 
 def keep_memory() -> None:
-    """From now on this process keeps freed memory for its next arrays (GNU's C library; else nothing)."""
+    """From now on this process keeps freed memory for its next arrays, the first of it in huge pages (GNU's C
+    library; else nothing)."""
 
 class Parameters:
     """A checked, immutable parameter set. Equal sets have equal digests.

@@ -57,7 +57,7 @@ def test_small_weights_are_kept_in_32_bits():
 
 def test_a_store_gives_back_what_it_was_given():
     with TemporaryFile() as file:
-        for store in (Store(), Store(file)):
+        for store in (Store(), Store(file), Store(file, memory_bytes=4)):
             store.put("a", b"123")
             store.put("empty", b"")
             store.put("b", b"45")

@@ -93,8 +93,10 @@ def test_waves_are_those_of_numpy(n: int, waves: int, log_size: int, width: int,
     function = IntegerWaves(Waves(log_size - 2, 0.5, cosines, sines, 0.0), 2)
     table, values, secrets = integer_cosines(log_size), words(seed, n), words(seed + 1, 2 * waves, n)
     for path in native.cpu_kernels():
-        found = native.wave_secrets(values, function.coefficients, table, path)
-        assert np.array_equal(found, function.secrets(values).view(np.uint64))
+        share = np.frombuffer(native.pack_bits(secrets.reshape(-1), width), np.uint8).copy()
+        native.complete_waves(share, width, values, function.coefficients, table, path)
+        rest = function.secrets(values).view(np.uint64) - secrets
+        assert share.tobytes() == native.pack_bits(rest.reshape(-1), width)
         packed = native.pack_bits(secrets.reshape(-1), width)
         found = native.weighted_waves(values, packed, width, table, path)
         assert np.array_equal(found, function.weighted(values, secrets & np.uint64((1 << width) - 1)))
@@ -109,4 +111,6 @@ def test_waves_of_wrong_shapes_are_refused():
         native.weighted_waves(values, bytes(8), 0, table)
     for bad_pairs, bad_table in ((pairs[:, :1].copy(), table), (pairs << 31, table), (pairs, table[:3])):
         with pytest.raises(ValueError):
-            native.wave_secrets(values, bad_pairs, bad_table)
+            native.complete_waves(np.zeros(160, np.uint8), 64, values, bad_pairs, bad_table)
+    with pytest.raises(ValueError, match="shares of 9 bits"):
+        native.complete_waves(np.zeros(160, np.uint8), 9, values, pairs, table)

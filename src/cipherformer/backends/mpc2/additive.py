@@ -19,7 +19,16 @@ import numpy as np
 from cipherformer.approx.fourier import integer_waves
 from cipherformer.backends.mpc2.local import Map
 from cipherformer.backends.mpc2.program import BITS, SERVER, SHARES, WIRES, Program, Slot, Step
-from cipherformer.backends.mpc2.protocol import DealerState, Held, Masks, PartyState, Protocol, spread, whole
+from cipherformer.backends.mpc2.protocol import (
+    DealerState,
+    Dealt,
+    Held,
+    Masks,
+    PartyState,
+    Protocol,
+    spread,
+    whole,
+)
 from cipherformer.backends.mpc2.ring import U64, WORD, Ring, lowest
 
 _NOTHING = np.zeros(0, U64)
@@ -83,7 +92,7 @@ class Unopened(Protocol):
 
     def __init__(self, inner: Protocol) -> None:
         self._inner = inner
-        self.works_ahead, self.reads_packed = inner.works_ahead, inner.reads_packed
+        self.works_ahead, self.stays_packed = inner.works_ahead, inner.stays_packed
 
     def dealt(self, step: Step, program: Program) -> tuple[Slot, ...]:
         return self._inner.dealt(step, program)
@@ -94,7 +103,7 @@ class Unopened(Protocol):
     def ahead(self, step: Step, state: PartyState) -> Ring:
         return self._inner.ahead(step, state)
 
-    def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
+    def deal(self, step: Step, state: DealerState) -> tuple[Dealt, Masks]:
         return self._inner.deal(step, replace(state, masked=False))[0], _UNKNOWN
 
     def finish(self, step: Step, state: PartyState, opened: list[Ring]) -> Held:

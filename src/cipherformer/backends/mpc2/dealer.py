@@ -15,7 +15,7 @@ import numpy as np
 
 from cipherformer.backends.mpc2.prg import Stream
 from cipherformer.backends.mpc2.program import SHARES, Program, Step
-from cipherformer.backends.mpc2.protocol import DealerState, Masks
+from cipherformer.backends.mpc2.protocol import DealerState, Dealt, Masks
 from cipherformer.backends.mpc2.protocols import PROTOCOLS
 from cipherformer.backends.mpc2.ring import Ring, completed
 
@@ -58,7 +58,7 @@ def _state(program: Program, seeds: Seeds, version: bytes, kept: Kept) -> Dealer
 
 def _walk(
     program: Program, seeds: Seeds, version: bytes, kept: Kept
-) -> Iterator[tuple[Step, list[Ring], DealerState]]:
+) -> Iterator[tuple[Step, Dealt, DealerState]]:
     """Each online step with what is dealt for it; masks of wires that nothing reads any more are dropped."""
     state = _state(program, seeds, version, kept)
     last = {name: i for i, step in enumerate(program.steps) for name in step.inputs}
@@ -87,6 +87,9 @@ def material(
         protocol = PROTOCOLS[step.op]
         parts = []
         for i, (slot, value) in enumerate(zip(protocol.dealt(step, program), arrays, strict=True)):
+            if protocol.stays_packed:
+                parts.append(value)
+                continue
             one = state.client.packed(step.number, i, slot.shape, slot.width)
             parts.append(completed(one, value, slot.width, xor=protocol.xor))
         yield (parts[0] if len(parts) == 1 else np.concatenate([_NOTHING, *parts])).data

@@ -60,11 +60,11 @@ class Prepared:
         state, protocol = self.state, PROTOCOLS[step.op]
         slots = protocol.dealt(step, state.program)
         if not state.is_server:
-            draw = state.stream.packed if protocol.reads_packed else state.stream.draw
+            draw = state.stream.packed if protocol.stays_packed else state.stream.draw
             return [draw(step.number, i, slot.shape, slot.width) for i, slot in enumerate(slots)]
         data = np.frombuffer(self.store.take(step.name), np.uint8)
         parts = np.split(data, np.cumsum([slot.bytes for slot in slots])[:-1]) if slots else []
-        if protocol.reads_packed:
+        if protocol.stays_packed:
             return list(parts)
         return [unpacked(part.data, slot.shape, slot.width) for part, slot in zip(parts, slots, strict=True)]
 

@@ -16,7 +16,7 @@ from cipherformer.backends.mpc2.program import CLIENT, SERVER, Program, Slot, St
 from cipherformer.backends.mpc2.ring import Ring, lowest
 
 Dealt = list[NDArray[Any]]
-"""Material of a step: integers, or bytes where the protocol reads them packed."""
+"""Material of a step: integers, or bytes where they stay packed."""
 MASK_SLOT, PRIVATE_SLOT = 1000, 2000
 ZERO = np.zeros((), np.uint64)
 
@@ -134,13 +134,14 @@ class PartyState:
 
 class Protocol(ABC):
     """A protocol. Local ones open nothing; `senders` says who sends what is opened, `works_ahead` whether the
-    client can compute before the run, `reads_packed` that what is dealt stays packed.
+    client can compute before the run, `stays_packed` that `deal` gives packed shares, and that parties read
+    them packed.
     """
 
     senders: Sequence[int] = (SERVER, CLIENT)
     xor: bool = False
     works_ahead: bool = False
-    reads_packed: bool = False
+    stays_packed: bool = False
 
     def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
         """What each sender sends."""
@@ -159,7 +160,7 @@ class Protocol(ABC):
         raise NotImplementedError(step.op)
 
     @abstractmethod
-    def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
+    def deal(self, step: Step, state: DealerState) -> tuple[Dealt, Masks]:
         """The arrays behind `dealt`, not yet shared, and the mask of the result."""
 
     def send(self, step: Step, state: PartyState) -> list[Ring]:

@@ -15,10 +15,13 @@ class Store:
     Args:
         file: open for reading and writing; none keeps everything in memory.
         places: start and length of what the file holds already.
+        memory_bytes: that are kept in memory before anything is written.
     """
 
-    def __init__(self, file: IO[bytes] | None = None, places: Places | None = None) -> None:
-        self._file = file
+    def __init__(
+        self, file: IO[bytes] | None = None, places: Places | None = None, *, memory_bytes: int = 0
+    ) -> None:
+        self._file, self._free = file, memory_bytes
         self._places = dict(places or {})
         self._kept: dict[str, Data] = {}
 
@@ -27,8 +30,9 @@ class Store:
 
     def put(self, name: str, data: Data) -> None:
         """Adds an entry."""
-        if self._file is None:
+        if self._file is None or len(data) <= self._free:
             self._kept[name] = data
+            self._free -= len(data)
             return
         start = self._file.seek(0, 2)
         self._file.write(data)
@@ -36,7 +40,7 @@ class Store:
 
     def get(self, name: str) -> Data:
         """An entry; KeyError if there is none."""
-        if self._file is None:
+        if self._file is None or name in self._kept:
             return self._kept[name]
         start, length = self._places[name]
         self._file.seek(start)
@@ -44,8 +48,10 @@ class Store:
 
     def take(self, name: str) -> Data:
         """An entry that is not read again."""
-        if self._file is None:
-            return self._kept.pop(name)
+        if self._file is None or name in self._kept:
+            data = self._kept.pop(name)
+            self._free += len(data)
+            return data
         data = self.get(name)
         del self._places[name]
         return data

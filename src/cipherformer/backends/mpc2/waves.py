@@ -12,7 +12,7 @@ import numpy as np
 from cipherformer import _native as native
 from cipherformer.approx.fourier import IntegerWaves, integer_cosines, integer_waves
 from cipherformer.backends.mpc2.program import Program, Slot, Step
-from cipherformer.backends.mpc2.protocol import DealerState, Masks, PartyState, Protocol, whole
+from cipherformer.backends.mpc2.protocol import DealerState, Dealt, Masks, PartyState, Protocol, whole
 from cipherformer.backends.mpc2.ring import U64, Ring
 
 
@@ -23,7 +23,7 @@ def _function(step: Step) -> IntegerWaves:
 class Fourier(Protocol):
     """The value of `IntegerWaves.evaluate`, by native loops."""
 
-    reads_packed = True
+    stays_packed = True
 
     def opened(self, step: Step, program: Program) -> tuple[Slot, ...]:
         return whole(step)
@@ -35,12 +35,15 @@ class Fourier(Protocol):
         """Makes the table of public factors."""
         integer_cosines(_function(step).log_size)
 
-    def deal(self, step: Step, state: DealerState) -> tuple[list[Ring], Masks]:
+    def deal(self, step: Step, state: DealerState) -> tuple[Dealt, Masks]:
         (x,) = state.inputs(step)
         function = _function(step)
         table = integer_cosines(function.log_size)
-        secrets = native.wave_secrets(np.ascontiguousarray(x.whole).reshape(-1), function.coefficients, table)
-        return [secrets.reshape(-1, *step.shape)], state.fresh(step)
+        (slot,) = self.dealt(step, state.program)
+        shares = state.client.packed(step.number, 0, slot.shape, slot.width)
+        flat = np.ascontiguousarray(x.whole).reshape(-1)
+        native.complete_waves(shares, slot.width, flat, function.coefficients, table)
+        return [shares], state.fresh(step)
 
     def send(self, step: Step, state: PartyState) -> list[Ring]:
         (x,) = state.inputs(step)

@@ -16,6 +16,7 @@ from cipherformer.backends.mpc2.program import SERVER
 from cipherformer.backends.mpc2.store import Store
 from cipherformer.errors import CipherformerError, ProtocolError
 from cipherformer.serve.address import listen
+from cipherformer.serve.two_party.ahead import running_ahead
 from cipherformer.serve.two_party.client import run_client
 from cipherformer.serve.two_party.config import Config
 from cipherformer.serve.two_party.connection import Connection, Kind
@@ -35,6 +36,11 @@ from cipherformer.serve.two_party.session import (
     query_version,
     read_asked,
 )
+
+STEPS_AHEAD = 4
+"""That the dealer has made while an earlier one's material is sent."""
+MATERIAL_IN_MEMORY = 1 << 28
+"""Bytes of a query that the server does not write to its file."""
 
 
 def run_role(config: Config, on_ready: Callable[[str], None] = lambda line: None) -> None:
@@ -112,11 +118,12 @@ def _deal(
             program = chain.programs[index]
             steps = [step for step in program.steps if step.op != "weight"]
             dealt = material(program, seeds, query_version(session, number), kept)
-            for step, data in zip(steps, dealt, strict=True):
-                for at in range(0, len(data), MATERIAL_BYTES):
-                    server.send(Kind.MATERIAL, data[at : at + MATERIAL_BYTES], turn=step.number)
-                report.sent[step.name] = len(data)
-                report.seconds[step.name], begin = perf_counter() - begin, perf_counter()
+            with running_ahead(dealt, STEPS_AHEAD) as ready:
+                for step, data in zip(steps, ready, strict=True):
+                    for at in range(0, len(data), MATERIAL_BYTES):
+                        server.send(Kind.MATERIAL, data[at : at + MATERIAL_BYTES], turn=step.number)
+                    report.sent[step.name] = len(data)
+                    report.seconds[step.name], begin = perf_counter() - begin, perf_counter()
             report.offline_s.append(perf_counter() - start)
             report.dealt_bytes.append(sum(report.sent.values()))
 
@@ -183,7 +190,9 @@ def _server_session(
             start = perf_counter()
             dealer.send(Kind.DEAL, asked(number, index))
             with scratch(config) as file:
-                prepared = party.prepare(version, {}, Material(dealer), Store(file))
+                prepared = party.prepare(
+                    version, {}, Material(dealer), Store(file, memory_bytes=MATERIAL_IN_MEMORY)
+                )
                 report.offline_s.append(perf_counter() - start)
                 journal.consume(version)
                 client.send(Kind.QUERY, asked(number, index))

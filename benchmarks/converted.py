@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.training import CASES
+from benchmarks.training_data import commands
 from cipherformer.train.convert import WEIGHTS, convert, restored
 from cipherformer.train.data import Data
 from cipherformer.train.result import from_json
@@ -50,3 +51,15 @@ def cifar_images(data: Path, part: str, count: int) -> NDArray[np.float64]:
     """The first images [n, 3, 32, 32] of the train or the test part, classes in turn, normalised."""
     drawn = islice(resnet_cifar.images(data / f"cifar10/cifar10_{part}_png.zip"), count)
     return np.stack([x.numpy() for x, _ in drawn]).astype(np.float64)
+
+
+def finished(root: Path, *names: str) -> Path:
+    """The first of some folders that holds a finished conversion, else the first."""
+    return next((root / name for name in names if (root / name / WEIGHTS).is_file()), root / names[0])
+
+
+def keyword_clips(data: Path, samples: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Features [n, frames, coefficients] of the first clips to train on, and of the first to score."""
+    found = commands(str(data))
+    train, test = found.train.inputs[:samples], found.test.inputs[:count]
+    return train.numpy().astype(np.float64), test.numpy().astype(np.float64)

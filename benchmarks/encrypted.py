@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import cipherformer as cf
 from benchmarks.bert_shapes import SHAPES, embeddings, private_bert
-from benchmarks.converted import cifar_images, converted
+from benchmarks.converted import cifar_images, converted, finished, keyword_clips
 from cipherformer.backends.ckks.client import ClientKeys
 from cipherformer.compiler import Options, compile_ckks
 from cipherformer.plan.estimate import estimate
@@ -24,6 +24,8 @@ from cipherformer.report.categories import categories
 CALIBRATED_ON = 8
 IMAGES = 64
 """Training images that a CNN's ranges are taken from."""
+CLIPS = 96
+"""Training clips that the keyword transformer's ranges are taken from."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,20 @@ def _resnet20(asked: Asked) -> tuple[cf.Plan, NDArray[np.float64]]:
     return plan, cifar_images(asked.data, "test", asked.count)
 
 
-CASES: dict[str, Case] = {**{name: _bert(name) for name in SHAPES}, "resnet20-cifar10": _resnet20}
+def _kwt1(asked: Asked) -> tuple[cf.Plan, NDArray[np.float64]]:
+    """Real weights in private form, and features of clips that nothing was trained or calibrated on."""
+    folder = finished(asked.converted, "kwt1-default-0", "kwt1")
+    model = converted("kwt1", "default", asked.data, folder)
+    samples, clips = keyword_clips(asked.data, CLIPS, asked.count)
+    plan = compile_ckks(model, samples, name="kwt1", options=asked.options)
+    return plan, clips
+
+
+CASES: dict[str, Case] = {
+    **{name: _bert(name) for name in SHAPES},
+    "resnet20-cifar10": _resnet20,
+    "kwt1": _kwt1,
+}
 
 
 @dataclass(frozen=True)

@@ -147,17 +147,20 @@ def _with_shared_values(
     kept: frozenset[str] = frozenset()
     problem: CipherformerError | None = None
     changes = [frozenset(), frozenset(names), *(frozenset({name}) for name in names)]
-    if any(node.type.size**2 > MAX_DENSE for node in graph):
-        # Composing layers of real size into each reader never pays: only what is computed once is tried.
-        changes = [frozenset(names)]
+    large = any(node.type.size**2 > MAX_DENSE for node in graph)
+    if large:
+        # Composing layers of real size into each of several readers never pays: only what is computed once is
+        # tried, and that without what a single region reads in several places.
+        changes = list(dict.fromkeys((frozenset(names), frozenset(_with_several_ends(graph, names)))))
     for change in changes[:1] if not names else changes:
+        keep = change if large else kept ^ change
         try:
-            tried = _attempt(graph, known, kept ^ change, log_n, options, stepwise)
+            tried = _attempt(graph, known, keep, log_n, options, stepwise)
         except (LimitError, ParameterError) as error:
             problem = problem or error
             continue
         if best is None or tried.rank(options) < best.rank(options):
-            best, kept = tried, kept ^ change
+            best, kept = tried, keep
     if best is None:
         assert problem is not None
         raise problem
@@ -175,6 +178,18 @@ def _shared_values(graph: Graph) -> list[str]:
         and nodes[name].op != "input"
         and not is_nonlinear(nodes[name], nodes)
     ]
+
+
+def _with_several_ends(graph: Graph, names: Sequence[str]) -> list[str]:
+    """Those of some affine values that several regions would compute each for itself."""
+    nodes, readers = graph.by_name(), graph.consumers()
+    ends: dict[str, frozenset[str]] = {}
+    for node in reversed(list(graph)):
+        found = frozenset({node.name}) if node.name in graph.outputs else frozenset()
+        for reader in readers[node.name]:
+            found |= {node.name} if is_nonlinear(reader, nodes) else ends[reader.name]
+        ends[node.name] = found
+    return [name for name in names if len(ends[name]) > 1]
 
 
 def _attempt(

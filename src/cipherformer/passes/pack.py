@@ -15,16 +15,25 @@ from dataclasses import replace
 import numpy as np
 
 from cipherformer.kernels import linear
-from cipherformer.kernels.layout import HOLE, REPLICATED, Layout, axis_bits, row_major, sum_bits
+from cipherformer.kernels.layout import HOLE, REPLICATED, Bit, Layout, axis_bits, row_major, sum_bits
 from cipherformer.kernels.step import Step, TermStep
 from cipherformer.passes import place
 from cipherformer.passes.packing import Packed, Packer, Reduced, Route
+from cipherformer.passes.padded import padded
 from cipherformer.passes.place import ELEMENTWISE, Product
-from cipherformer.passes.regions import Region
+from cipherformer.passes.regions import Region, Term
 from cipherformer.passes.skew import skewed
 from cipherformer.passes.spread import spread_operands
 from cipherformer.passes.strategies import common_bits, folded, map_term, reduce, scalar_of
-from cipherformer.passes.structured import between, near_layout, term_routes, uniform_factor
+from cipherformer.passes.structured import (
+    between,
+    facing_layout,
+    fits,
+    lifted,
+    near_layout,
+    term_routes,
+    uniform_factor,
+)
 from cipherformer.passes.tiles import cut
 
 MAX_DIAGONALS = 128
@@ -48,7 +57,7 @@ def pack(
     Raises:
         LimitError: if a tensor or product needs more slots than a ciphertext has.
     """
-    graph = cut(graph, outputs, slot_bits)
+    graph = cut(padded(graph, outputs), outputs, slot_bits)
     regions = {r.name: r for r in graph}
     products = place.place_products(graph, slot_bits)
     demands = _demands(graph, regions, products, slot_bits)
@@ -89,12 +98,14 @@ def _product_layout(
     r: Region, regions: Mapping[str, Region], products: Mapping[str, Product], slot_bits: int
 ) -> Layout:
     """Layout for a product of two tensors elementwise: that of a matrix product among its operands, else
-    row-major."""
+    row-major, with the axis on top that a reader carries."""
     for i in r.inputs:
         if i in products and regions[i].shape == r.shape:
             p = products[i]
             return p.operand(r.shape, p.m, p.n, slot_bits)
-    return row_major(r.shape, slot_bits)
+    readers = [t for other in regions.values() for t in other.terms if t.source == r.name and t.structured]
+    axis = next((a for t in readers for a, _ in t.carried), None)
+    return row_major(r.shape, slot_bits) if axis is None else lifted(r.shape, axis, slot_bits)
 
 
 def _pack_nonlinear(p: Packer, r: Region) -> None:
@@ -112,6 +123,8 @@ def _pack_nonlinear(p: Packer, r: Region) -> None:
             if r.name not in p.demands
             else p.demands[r.name]
         )
+        for i in inputs:
+            layout = Layout(layout.shape, _with_holes(layout.bits, p.layouts[i]), layout.zero_padding)
         p.emit(Step(r.name, "mul", tuple(inputs), layout, r.origin))
         return
     zero = first.zero_padding and r.kind == "power"
@@ -152,7 +165,7 @@ def _pack_matmul(p: Packer, r: Region) -> None:
     marked = tuple((-3, 0) if i in contracted else bit for i, bit in enumerate(bits))
     sums, after = sum_bits(marked, contracted)
     layout = Layout(r.shape, after)
-    if layout.has_holes:
+    if layout.has_holes and not product.other:
         p.wild.add(r.name)
     kernel = "outer" if product.other else "contract"
     p.emit(Step(r.name, kernel, inputs, layout, r.origin, sums=sums, **stages))
@@ -161,6 +174,8 @@ def _pack_matmul(p: Packer, r: Region) -> None:
 def _repacked(p: Packer, name: str, wanted: Layout | None) -> str:
     """The value in the layout that a reader needs: itself, or an identity map's result (one level)."""
     have = p.layouts[name]
+    if wanted is not None and name not in p.wild and fits(have, wanted):
+        return name
     if wanted is None or have.bits == wanted.bits:
         if name not in p.wild:
             return name
@@ -169,6 +184,11 @@ def _repacked(p: Packer, name: str, wanted: Layout | None) -> str:
     if label in p.layouts and p.layouts[label].bits == wanted.bits:
         return label
     return _moved(p, name, wanted, label)
+
+
+def _with_holes(bits: tuple[Bit, ...], of: Layout) -> tuple[Bit, ...]:
+    """Junk of an operand is junk in the result."""
+    return tuple(HOLE if b == REPLICATED and o == HOLE else b for b, o in zip(bits, of.bits, strict=True))
 
 
 def _zeroed(p: Packer, name: str) -> str:
@@ -241,7 +261,7 @@ def _pack_structured(p: Packer, r: Region) -> None:
     """A region with terms that carry axes: into the layout that is asked for, or one in which the carried
     axes of its first such term stay. Where that takes many diagonals, the move is a step of its own."""
     demand = p.demands.get(r.name)
-    sources = [_source_layout(p, t.source) for t in r.terms]
+    sources = [_source_layout(p, r, t) for t in r.terms]
     scalar = uniform_factor(r, sources, demand)
     if scalar is not None and r.inputs[0] in p.layouts:
         bias = _bias(p, r, sources[0])
@@ -252,11 +272,27 @@ def _pack_structured(p: Packer, r: Region) -> None:
     near = near_layout(r.terms[main], r.shape, sources[main])
     layout = demand or near
     found = [term_routes(t, r.shape, s, layout) for t, s in zip(r.terms, sources, strict=True)]
-    if layout.bits != near.bits and any(len(f.rotations()) > MAX_MOVED for f in found):
-        _pack_structured_as(p, replace(r, name=f"{r.name}.near"), near, sources)
+    wide = [len(f.rotations()) > MAX_MOVED for f in found]
+    if layout.bits != near.bits and wide[main]:
+        pack_affine(p, replace(r, name=f"{r.name}.near"))
         _moved(p, f"{r.name}.near", layout, r.name, halves=True)
         return
-    _pack_structured_as(p, r, layout, sources)
+    _pack_structured_as(p, _with_sources_moved(p, r, layout, wide), layout)
+
+
+def _with_sources_moved(p: Packer, r: Region, layout: Layout, wide: Sequence[bool]) -> Region:
+    """The region reading copies of some sources that have their carried axes where the result has them."""
+    terms = list(r.terms)
+    for i, t in enumerate(r.terms):
+        if wide[i] and t.carried and t.source in p.layouts:
+            wanted = facing_layout(t, p.regions[t.source].shape, layout)
+            label = f"{t.source}.facing"
+            if label in p.layouts and p.layouts[label].bits != wanted.bits:
+                label = f"{r.name}.{i}.facing"
+            if label not in p.layouts:
+                _moved(p, t.source, wanted, label, halves=True)
+            terms[i] = replace(t, source=label)
+    return replace(r, terms=tuple(terms))
 
 
 def _main_term(p: Packer, r: Region) -> int:
@@ -269,9 +305,10 @@ def _main_term(p: Packer, r: Region) -> int:
     return next((i for i in carrying if r.terms[i].source in p.layouts), carrying[0])
 
 
-def _pack_structured_as(p: Packer, r: Region, layout: Layout, sources: Sequence[Layout]) -> None:
+def _pack_structured_as(p: Packer, r: Region, layout: Layout) -> None:
     terms = []
     inputs = []
+    sources = [_source_layout(p, r, t) for t in r.terms]
     for i, (t, source) in enumerate(zip(r.terms, sources, strict=True)):
         key = f"{r.name}.{i}"
         found = term_routes(t, r.shape, source, layout)
@@ -308,9 +345,19 @@ def _skewed(
     return label, shared.sums
 
 
-def _source_layout(p: Packer, name: str) -> Layout:
-    """Where a source stands; an input that the client packs row-major."""
-    return p.layouts[name] if name in p.layouts else row_major(p.regions[name].shape, p.slot_bits)
+def _source_layout(p: Packer, r: Region, t: Term) -> Layout:
+    """Where a source stands; an input that the client packs row-major, with the axis on top that this term or
+    the readers of its result carry."""
+    if t.source in p.layouts:
+        return p.layouts[t.source]
+    shape = p.regions[t.source].shape
+    axis = t.carried[0][0] if t.carried else None
+    if t.local is not None:
+        readers = (s for other in p.regions.values() for s in other.terms if s.source == r.name)
+        carried = {a for s in readers for a, _ in s.carried}
+        follows = place.followed_axes(t.local.row, t.local.column, shape, r.shape)
+        axis = next((p for q, (p, stride) in follows.items() if q in carried and not stride), None)
+    return row_major(shape, p.slot_bits) if axis is None else lifted(shape, axis, p.slot_bits)
 
 
 def _is_wide(p: Packer, r: Region, reduced: Mapping[str, Reduced], demand: Layout) -> bool:

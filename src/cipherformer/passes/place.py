@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cipherformer.errors import LimitError
 from cipherformer.kernels.layout import HOLE, REPLICATED, Bit, Layout, axis_bits, row_major
-from cipherformer.passes.regions import Region
+from cipherformer.passes.regions import Region, uniform
 
 MOST_EXAMINED = 1 << 18
 """Of the non-zeros of a large map about so many tell which axes follow which."""
@@ -98,21 +98,34 @@ def place_products(graph: Sequence[Region], slot_bits: int) -> dict[str, Product
 
 
 def _spread_product(r: Region, a: tuple[int, ...], b: tuple[int, ...], wide: int, slot_bits: int) -> Product:
-    """Slots for (m, n) of the result only: from below the bits of n that an index of `wide` bits, which
-    follows in its place, can have; the batch; m; and the other bits of n on top, where sums are free.
+    """Slots for (m, n) of the result only.
+
+    Where there is room, n stands below, then the batch, and m on top, where tokens stand anyway. The highest
+    bits of n leave the slots of an index of `wide` bits, which follows in its place, and the highest bits of
+    k those of n, so that they are summed in slots. Otherwise from below: the bits of n that an index of
+    `wide` bits can have; the batch; m; and the other bits of n on top, where sums are free.
 
     Raises:
         LimitError: if the result does not fit one ciphertext, or k does not fit the slots of n and of m.
     """
     columns, rows, inner = axis_bits(b[-1]), axis_bits(a[-2]), axis_bits(a[-1])
-    low = wide or columns
-    order = [low, *(axis_bits(s) for s in a[:-2]), rows, max(0, columns - low)]
+    batches = [axis_bits(s) for s in a[:-2]]
+    room = slot_bits - rows - sum(batches)
+    roomy = room >= max(columns, wide)
+    low = room if roomy else wide or columns
+    order = [low, *batches, rows, max(0, columns - low)]
     ends = [int(e) for e in np.cumsum([0, *order])]
     below, *batch, m, _ = [tuple(range(s, e)) for s, e in pairwise(ends)]
     top = tuple(range(ends[-2], slot_bits))
     n = (*below, *top)[:columns]
     left = (*below, *top)
     right = (*m, *(i for i in top if i not in n))
+    if roomy:
+        kept = min(columns, low - wide) if wide else 0
+        n = (*below[: columns - kept], *below[low - kept :])
+        stays = tuple(i for i in below if i not in n)[:inner]
+        left = (*below[: inner - len(stays)], *stays)
+        right = (*m[: inner - len(stays)], *stays)
     if ends[-1] > slot_bits or inner > min(len(left), len(right)):
         raise LimitError(
             f"a product of {a} and {b} with 2^{ends[-1]} results over 2^{inner} contracted indices",
@@ -143,10 +156,17 @@ def _spread_follower(p: Product, r: Region, b: tuple[int, ...]) -> Product:
 
 
 def _ancestor(by_name: Mapping[str, Region], name: str) -> str | None:
-    """The matrix product that a value comes from by elementwise operations only."""
-    while by_name[name].kind in ELEMENTWISE:
+    """The matrix product that a value comes from by elementwise operations only; a large one may be scaled
+    and shifted as well."""
+    while by_name[name].kind in ELEMENTWISE or _is_multiple(by_name, name):
         name = by_name[name].inputs[0]
     return name if by_name[name].kind == "matmul" else None
+
+
+def _is_multiple(by_name: Mapping[str, Region], name: str) -> bool:
+    r = by_name[name]
+    large = r.kind == "affine" and all(t.structured for t in r.terms)
+    return large and uniform(r, by_name[r.inputs[0]].shape) is not None
 
 
 def restrict(layout: Layout, shape: tuple[int, ...]) -> Layout:
@@ -218,13 +238,12 @@ def local_layout(
     kept = {p for p, _ in follows.values()}
     mixed = [i for i, (a, _) in enumerate(source.bits) if a >= 0 and a not in kept]
     holes = [i for i, bit in enumerate(source.bits) if bit == HOLE]
-    top = list(range(source.occupied, len(source.bits)))
-    free = [i for i in dict.fromkeys((*freed, *mixed, *holes, *top)) if i not in taken][: len(rest)]
+    copies = [i for i, bit in enumerate(source.bits) if bit == REPLICATED]
+    free = [i for i in dict.fromkeys((*freed, *mixed, *holes, *copies)) if i not in taken][: len(rest)]
     taken |= dict(zip(sorted(free), rest, strict=False))
     used = max(taken, default=-1)
-    return Layout(
-        shape, tuple(taken.get(i, HOLE if i < used else REPLICATED) for i in range(len(source.bits)))
-    )
+    rest_bits = [HOLE if i < used and bit != REPLICATED else REPLICATED for i, bit in enumerate(source.bits)]
+    return Layout(shape, tuple(taken.get(i, bit) for i, bit in enumerate(rest_bits)))
 
 
 def followed_axes(
@@ -241,7 +260,7 @@ def followed_axes(
             for shift in range(3):
                 offset = in_index[p] - (out_index[q] << shift)
                 spread = int(np.count_nonzero(np.bincount(offset + (size << shift))))
-                if spread <= max(1, extent // 2) and (size - 1) << shift < extent:
+                if spread <= max(1, extent // 2) and (size - 1) << shift < 1 << axis_bits(extent):
                     found.append((spread, shift, q, p))
     out: dict[int, tuple[int, int]] = {}
     for _, shift, q, p in sorted(found):

@@ -97,6 +97,18 @@ class Region:
     bias: NDArray[np.float64] | None = None
 
 
+def uniform(r: Region, shape: Sequence[int]) -> float | None:
+    """The factor if an affine region is a number times its one source, of this shape; None otherwise."""
+    if len(r.terms) != 1 or tuple(r.shape) != tuple(shape) or r.terms[0].local is not None:
+        return None
+    term = r.terms[0]
+    rows, columns = term.matrix.shape
+    factor = float(term.matrix[0, 0])
+    if factor == 0 or rows != columns or any(a != b for a, b in term.carried):
+        return None
+    return factor if np.array_equal(term.matrix, factor * np.eye(rows)) else None
+
+
 def is_nonlinear(node: Node, nodes: Mapping[str, Node]) -> bool:
     """True if the node's result is secret and not affine in its secret operands."""
     if not node.type.secret or node.op == "input":
@@ -165,11 +177,15 @@ def _affine(
     terms = []
     for s in sources:
         size = nodes[s].type.size
-        local = None
+        found = None
         if size * max(size, bias.size) > MAX_DENSE:
-            terms.append(_structured(graph, inside, name, zeros, s))
-        elif size * bias.size > MAX_PROBED and (local := _local(graph, inside, name, zeros, s)):
-            terms.append(local)
+            found = _structured(graph, inside, name, zeros, s)
+        elif size * bias.size > MAX_PROBED:
+            found = _local(graph, inside, name, zeros, s)
+        if found is None and size * max(size, bias.size) > MAX_PROBED:
+            found = _carrying(graph, inside, name, zeros, s)
+        if found is not None:
+            terms.append(found)
         else:
             terms.append(Term(s, _probe(graph, inside, name, zeros, s) - bias[:, None]))
     t = node.type
@@ -259,13 +275,29 @@ def _structured(
     return Term(source, small_matrix(linear, zeros[source].shape, bias.shape, pairs), pairs)
 
 
+def _carrying(
+    graph: Graph, inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]], source: str
+) -> Term | None:
+    """A term over the axes that are not carried, if some are."""
+    linear, bias = _linear(graph, inside, name, zeros, source)
+    pairs = carried_axes(linear, zeros[source].shape, bias.shape)
+    if not pairs:
+        return None
+    return Term(source, small_matrix(linear, zeros[source].shape, bias.shape, pairs), pairs)
+
+
 def _local(
     graph: Graph, inside: list[Node], name: str, zeros: Mapping[str, NDArray[np.float64]], source: str
 ) -> Term | None:
-    """A term as its non-zeros, if it acts locally and carries nothing, or has few as a shortcut has."""
+    """A term as its non-zeros, if it acts locally and carries nothing, or has few as a shortcut has. Axes
+    that are to be filled up to a power of two are carried in any case."""
     linear, bias = _linear(graph, inside, name, zeros, source)
-    entries = local_entries(linear, zeros[source].shape, bias.shape)
-    if entries is None or (entries.widest > FEW and carried_axes(linear, zeros[source].shape, bias.shape)):
+    shape = zeros[source].shape
+    carried = carried_axes(linear, shape, bias.shape)
+    if any(shape[a] & (shape[a] - 1) for a, _ in carried):
+        return None
+    entries = local_entries(linear, shape, bias.shape)
+    if entries is None or (entries.widest > FEW and carried):
         return None
     return Term(source, np.zeros((0, 0)), local=entries)
 

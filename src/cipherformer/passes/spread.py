@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cipherformer.errors import LimitError
 from cipherformer.kernels import linear
 from cipherformer.kernels.algebra import Transform
-from cipherformer.kernels.layout import REPLICATED, Layout
+from cipherformer.kernels.layout import HOLE, REPLICATED, Layout
 from cipherformer.passes.packing import Packer
 from cipherformer.passes.place import Product
 
@@ -48,13 +48,14 @@ def spread_operands(
         moves = [(where[r], product.k[r]) for r in stays if where[r] != product.k[r]]
         parts = (chosen[len(chosen) - first :], chosen[: len(chosen) - first])
         bits = list(layout.bits)
+        holes = [i for i, bit in enumerate(bits) if bit == HOLE]
         stages = []
         for i, part in enumerate(parts[: 1 if not parts[1] else 2]):
             picked = [where[r] for r in part]
             split = where[imaginary] if i == 0 else None
-            rows = _stage(bits, picked, split, sign, moves if i == 0 else [])
+            rows = _stage(bits, picked, split, sign, (moves, holes) if i == 0 else ([], []))
             stages.append(tuple(_shared(p, diagonals) for diagonals in rows))
-            for place in (*picked, *((split,) if split is not None else ()), *(s for s, _ in moves)):
+            for place in (*picked, *((split,) if split is not None else ()), *(s for s, _ in moves), *holes):
                 bits[place] = REPLICATED
             for _, place in moves:
                 bits[place] = (-3, 0)
@@ -67,7 +68,7 @@ def _stage(
     picked: Sequence[int],
     split: int | None,
     sign: complex,
-    moves: Sequence[tuple[int, int]],
+    others: tuple[Sequence[tuple[int, int]], Sequence[int]],
 ) -> list[dict[int, NDArray[Any]]]:
     """For each value of the picked slot bits the diagonals that put what stands there everywhere.
 
@@ -76,8 +77,9 @@ def _stage(
         picked: slot bits whose value is picked, lowest first.
         split: slot bit of which 0 goes to the real and 1, times `sign`, to the other part; or None.
         sign: i or -i.
-        moves: (slot bit of the source, slot bit of the result) that hold the same index.
+        others: pairs (slot bit of the source, slot bit of the result) that hold the same index, and holes.
     """
+    moves, holes = others
     slots = 1 << len(bits)
     period = Layout((), tuple(REPLICATED if b == REPLICATED else (-3, 0) for b in bits)).period
     t = np.arange(slots)
@@ -90,6 +92,8 @@ def _stage(
                 s = _with_bit(s, place, (value >> k) & 1)
             if split is not None:
                 s = _with_bit(s, split, part)
+            for place in holes:
+                s = _with_bit(s, place, 0)
             for place, like in moves:
                 s = _with_bit(s, place, (t >> like) & 1)
             shift = linear.wrapped(s - t, period)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.kernels import linear
-from cipherformer.kernels.layout import REPLICATED, Bit, Layout, axis_bits
+from cipherformer.kernels.layout import HOLE, REPLICATED, Bit, Layout, axis_bits
 from cipherformer.passes.place import local_layout
-from cipherformer.passes.regions import Region, Term
+from cipherformer.passes.regions import Region, Term, uniform
 
 
 def term_routes(term: Term, shape: Sequence[int], source: Layout, target: Layout) -> linear.Routes:
@@ -29,7 +29,7 @@ def term_routes(term: Term, shape: Sequence[int], source: Layout, target: Layout
     ]
     where = {i for a, _ in staying for i in source.positions(a)}
     places = [i for i in range(len(source.bits)) if i not in where]
-    matrix = _written_out(term, source.shape, shape, staying)
+    matrix = written_out(term, source.shape, shape, staying)
     near = _without(source, [a for a, _ in staying], places)
     far = _without(target, [b for _, b in staying], places)
     return linear.routes(matrix, near, far, places, source.period)
@@ -43,7 +43,7 @@ def _without(layout: Layout, axes: Sequence[int], places: Sequence[int]) -> Layo
     return Layout(shape, bits, layout.zero_padding)
 
 
-def _written_out(
+def written_out(
     term: Term, source: Sequence[int], result: Sequence[int], staying: Sequence[tuple[int, int]]
 ) -> linear.Triplets:
     """The matrix over all axes but those that stay."""
@@ -102,6 +102,13 @@ def near_layout(term: Term, shape: tuple[int, ...], source: Layout) -> Layout:
     return Layout(shape, tuple(bits))
 
 
+def facing_layout(term: Term, shape: tuple[int, ...], target: Layout) -> Layout:
+    """Where a source of this shape has its carried axes as the target has them, the others row-major on the
+    bits left, from below."""
+    turned = Term(term.source, term.matrix, tuple((b, a) for a, b in term.carried))
+    return near_layout(turned, shape, target)
+
+
 def between(have: Layout, wanted: Layout) -> Layout | None:
     """A layout half way: some slot bits have moved, the others not yet; None if they move all together.
 
@@ -129,13 +136,21 @@ def between(have: Layout, wanted: Layout) -> Layout | None:
 
 def uniform_factor(r: Region, sources: Sequence[Layout], demand: Layout | None) -> float | None:
     """The factor if a region is a number times one source, in place; None otherwise."""
-    if len(r.terms) != 1 or r.shape != sources[0].shape or sources[0].has_holes:
-        return None
-    term = r.terms[0]
-    if term.local is not None or any(a != b for a, b in term.carried):
-        return None
-    factor = float(term.matrix[0, 0])
-    same = term.matrix.shape[0] == term.matrix.shape[1]
-    if factor == 0 or not same or not np.array_equal(term.matrix, factor * np.eye(len(term.matrix))):
-        return None
-    return factor if demand is None or demand.bits == sources[0].bits else None
+    factor = uniform(r, sources[0].shape)
+    return factor if demand is None or fits(sources[0], demand) else None
+
+
+def fits(have: Layout, wanted: Layout) -> bool:
+    """True if a value stands where it is wanted, or has junk where copies are wanted."""
+    pairs = zip(have.bits, wanted.bits, strict=True)
+    return all(h == w or (h == HOLE and w == REPLICATED) for h, w in pairs)
+
+
+def lifted(shape: tuple[int, ...], axis: int, slot_bits: int) -> Layout:
+    """Row-major, but an axis on the highest bits, so that wider values find room below it."""
+    bits: list[Bit] = [REPLICATED] * slot_bits
+    low = [(a, k) for a in reversed(range(len(shape))) if a != axis for k in range(axis_bits(shape[a]))]
+    high = [(axis, k) for k in range(axis_bits(shape[axis]))]
+    bits[: len(low)] = low
+    bits[slot_bits - len(high) :] = high
+    return Layout(shape, tuple(bits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cipherformer.backends import ckks_sim, exact
 from cipherformer.errors import CipherformerError, DataError, LimitError, ParameterError
 from cipherformer.graph import Graph
+from cipherformer.kernels.step import Step
 from cipherformer.passes.hide import hide_outputs
 from cipherformer.passes.level import assign_levels, levels_needed
 from cipherformer.passes.pack import MAX_DIAGONALS, pack
@@ -23,7 +24,7 @@ from cipherformer.plan.options import Options
 from cipherformer.plan.plan import Plan
 from cipherformer.targets.bootstrap import MARGIN
 
-__all__ = ["Options", "check_refreshed", "compile_ckks", "compile_graph"]
+__all__ = ["Options", "at_refreshes", "check_refreshed", "compile_ckks", "compile_graph"]
 
 _Known = dict[frozenset[str], tuple[tuple[Region, ...], tuple[str, ...]]]
 """The last graph of regions, by the values that are kept."""
@@ -250,11 +251,11 @@ def check_flood(options: Options) -> None:
         )
 
 
-def check_refreshed(plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]) -> None:
-    """What the samples make of refreshed values stays inside their bounds.
-
-    Raises:
-        LimitError: if it does not; the range came from the model, the value from its approximation.
+def at_refreshes(
+    plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]
+) -> Iterator[tuple[Step, float, float]]:
+    """What the samples make of each refreshed value: its step, its largest |x|, and the bound that it must
+    keep to, which a refresh scales to 1.
     """
     steps = {s.name: s for s in plan.steps}
     calls = [s for s in plan.steps if s.kernel == "refresh"]
@@ -265,11 +266,20 @@ def check_refreshed(plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]) -
             name = step.name
             while name not in values:
                 name = name.rpartition(".")[0]
-            largest = float(np.abs(values[name]).max())
-            if largest > bound * (1 - MARGIN):
-                raise LimitError(
-                    f"{step.name} reaches {largest:.4g} where it is refreshed",
-                    where=step.origin or step.name,
-                    why=f"its calibrated range allows {step.bound:.4g}, the refresh {bound:.4g}",
-                    fix="calibrate on a wider sample, widen the margin, or train with a range loss",
-                )
+            yield step, float(np.abs(values[name]).max()), bound
+
+
+def check_refreshed(plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+    """What the samples make of refreshed values stays inside their bounds.
+
+    Raises:
+        LimitError: if it does not; the range came from the model, the value from its approximation.
+    """
+    for step, largest, bound in at_refreshes(plan, samples):
+        if largest > bound * (1 - MARGIN):
+            raise LimitError(
+                f"{step.name} reaches {largest:.4g} where it is refreshed",
+                where=step.origin or step.name,
+                why=f"its calibrated range allows {step.bound:.4g}, the refresh {bound:.4g}",
+                fix="calibrate on a wider sample, widen the margin, or train with a range loss",
+            )

@@ -156,6 +156,30 @@ def _norm(rng: Rng) -> Case:
     return Case((rng.normal(size=shape), *parts), attrs, public=(1, 2)[: len(parts)])
 
 
+def _series(rng: Rng) -> dict[str, Attr]:
+    coefficients = tuple(float(c) for c in rng.normal(size=_size(rng, 1, 5)))
+    low, high = float(rng.uniform(-12.0, -10.0)), float(rng.uniform(10.0, 12.0))
+    return {"coefficients": coefficients, "low": low, "high": high}
+
+
+def _pointwise(rng: Rng) -> Case:
+    return _masked(rng, **_series(rng), scale=float(rng.uniform(0.1, 1.0)))
+
+
+def _channel_polynomial(rng: Rng) -> Case:
+    shape = _shape(rng, 3)
+    axis = _size(rng, 0, 2)
+    scale = rng.uniform(0.5, 2.0, size=shape[axis])
+    return Case((rng.normal(size=shape), scale), {**_series(rng), "axis": axis}, public=(1,))
+
+
+def _polynomial_norm(rng: Rng) -> Case:
+    plain = _norm(rng)
+    return Case(
+        plain.operands, {**plain.attrs, **_series(rng), "centre": bool(rng.random() < 0.5)}, plain.public
+    )
+
+
 def _batch_norm(rng: Rng) -> Case:
     shape = _shape(rng, 3)
     axis = _size(rng, 0, 2)
@@ -224,6 +248,9 @@ CASES: Mapping[str, Callable[[Rng], Case]] = {
     "softmax": _masked,
     "power_softmax": _power_softmax,
     "two_quad": _two_quad,
+    "pointwise": _pointwise,
+    "channel_polynomial": _channel_polynomial,
+    "polynomial_norm": _polynomial_norm,
     "layer_norm": _norm,
     "rms_norm": _norm,
     "batch_norm": _batch_norm,

@@ -87,5 +87,5 @@ def test_reference_equals_torch(name: str, seed: int):
 
 def test_only_the_package_s_own_ops_have_no_torch_form():
     own = {"polynomial", "power_softmax", "two_quad", "trunc", "lift", "extend", "narrow", "keep", "select"}
-    own |= {"fourier"}
+    own |= {"fourier", "pointwise", "channel_polynomial", "polynomial_norm"}
     assert set(CASES) - set(TORCH) == own

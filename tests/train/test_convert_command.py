@@ -69,6 +69,21 @@ def test_a_model_is_converted_and_its_folder_is_taken_by_other_commands(folder):
     assert "predicted time" in run("compile", "out", "--samples", "samples.npy", "--out", "plan")
 
 
+def test_degrees_are_traded_against_predicted_cost(folder):
+    words = ("degrees", MODEL, "--data", "data.npz", "--budget", "0.05", "--plot", "trade.png")
+    text = run(*words, "--json", "trade.json")
+    assert "ReLU" not in text and "1 activation" in text
+    found = json.loads((folder / "trade.json").read_text())
+    points = found["points"]
+    assert len(points) > 2 and (folder / "trade.png").stat().st_size > 1000
+    assert [p["error"] for p in points] == sorted((p["error"] for p in points), reverse=True)
+    assert [p["seconds"] for p in points] == sorted(p["seconds"] for p in points)
+    cheapest = min((p for p in points if p["error"] <= 0.05), key=lambda p: p["seconds"])
+    assert found["chosen"] == cheapest and cheapest["sites"][0]["size"] > points[0]["sites"][0]["size"]
+    result = CliRunner().invoke(main, ["degrees", MODEL, "--data", "data.npz", "--budget", "1e-9"])
+    assert result.exit_code == 2 and "budget" in result.output + (result.stderr or "")
+
+
 def test_a_broken_contract_ends_with_an_error_and_keeps_the_weights(folder):
     words = ("convert", MODEL, "--data", "data.npz", "--recipe", "poly-cnn", "--no-price", "--epochs", "0")
     text = run(*words, "--out", "kept")  # degree 18 is what this recipe states
@@ -79,7 +94,7 @@ def test_a_broken_contract_ends_with_an_error_and_keeps_the_weights(folder):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--data", "nothing"), "neither a .npz or .txt file nor a Python reference"),
+        (("--data", "nothing"), "neither a file of a known kind nor a Python reference"),
         (("--data", "convertible_net:build(2)"), "did not return cipherformer.train.Data"),
         (("--data", "data.npz", "--recipe", "none"), "there is no recipe 'none'"),
     ],

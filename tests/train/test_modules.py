@@ -7,17 +7,28 @@ import pytest
 import torch
 from torch import nn
 
+from cipherformer.backends import exact
+from cipherformer.capture import capture
 from cipherformer.demo.model import DigitsConfig, DigitsViT
 from cipherformer.errors import ModelError, ParameterError
 from cipherformer.nn import (
     BatchNorm,
+    ChannelScaled,
+    Pointwise,
     PolynomialActivation,
+    PolynomialNorm,
     PowerSoftmax,
+    ScaledPowerSoftmax,
     SelfAttention,
+    Softmax,
     TwoQuad,
     fit_activation,
+    fit_inverse_sqrt,
 )
+from cipherformer.passes.lower import lower
 from cipherformer.train import freeze_polynomials
+from cipherformer.train.rules import pointwise_rule
+from cipherformer.train.swap import swap
 
 pytestmark = pytest.mark.torch
 
@@ -150,3 +161,97 @@ def test_export_of_two_quad_and_masks():
 @pytest.mark.parametrize("variant", ["private", "baseline"])
 def test_digits_model_shapes(variant):
     assert DigitsViT(DigitsConfig(variant))(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
+def series(low, high, degree=3):
+    return fit_activation("gelu", degree, low, high)
+
+
+PRIVATE_OPS = {
+    "polynomial_norm": (PolynomialNorm(6, fit_inverse_sqrt(0.2, 4.0, 5)), (2, 5, 6)),
+    "polynomial_norm, rms": (
+        PolynomialNorm(6, fit_inverse_sqrt(0.2, 4.0, 5), centre=False, bias=False),
+        (2, 5, 6),
+    ),
+    "channel_polynomial": (
+        ChannelScaled(PolynomialActivation(series(-3.0, 3.0)), torch.tensor([0.5, 1.0, 2.0])),
+        (2, 3, 4, 4),
+    ),
+    "channel_polynomial, last": (
+        ChannelScaled(PolynomialActivation(series(-3.0, 3.0)), torch.tensor([0.5, 1.0, 2.0])),
+        (2, 5, 3),
+    ),
+    "pointwise": (Pointwise(PolynomialActivation(series(-3.0, 3.0))), (1, 2, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", PRIVATE_OPS)
+def test_each_private_form_is_one_op_of_the_graph_with_the_value_of_eager(name):
+    torch.manual_seed(1)
+    module, shape = PRIVATE_OPS[name]
+    for parameter in module.parameters():
+        torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    x = torch.randn(shape)
+    graph = capture(nn.Sequential(module).eval(), (x,))
+    ops = [node.op for node in graph.nodes if node.op not in ("input", "constant")]
+    assert ops == [name.split(",")[0]]
+    wanted = module(x).detach().numpy()
+    for form in (graph, lower(graph), lower(graph, target="ring")):
+        got = exact.run(form, {form.inputs[0].name: x.double().numpy()})[form.outputs[0]]
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "op"),
+    [
+        (PowerSoftmax(), "power_softmax"),
+        (TwoQuad(), "two_quad"),
+        (Pointwise(PolynomialActivation(series(-3.0, 3.0)), heads=2), "pointwise"),
+    ],
+)
+def test_one_attention_layer_covers_the_three_forms(weights, op):
+    """Same layer, same trainable tensors, masks and gradients; the graph has one op for the weighting."""
+    torch.manual_seed(2)
+    layer = SelfAttention(8, 2, weights)
+    x, mask = torch.randn(1, 5, 8), torch.ones(5, 5).tril()
+    stock = SelfAttention(8, 2, Softmax()).state_dict()
+    assert {n for n in layer.state_dict() if "weights." not in n} == set(stock)
+    layer.load_state_dict(stock, strict=False)
+    layer(x, mask).sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in layer.query.parameters())
+    changed = x.clone()
+    changed[:, 3:] += 1.0
+    torch.testing.assert_close(layer.eval()(changed, mask)[:, :3], layer(x, mask)[:, :3])
+
+    class Causal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+            self.register_buffer("mask", mask)
+
+        def forward(self, x):
+            return self.layer(x, self.mask)
+
+    graph = capture(Causal().eval(), (x,))
+    assert [node.op for node in graph.nodes].count(op) == 1
+    got = exact.run(graph, {graph.inputs[0].name: x.double().numpy()})[graph.outputs[0]]
+    np.testing.assert_allclose(got, layer(x, mask).detach().numpy(), atol=1e-5)
+
+
+def test_the_number_of_heads_is_that_of_the_attention_module_round_a_weighting():
+    model = nn.Sequential(SelfAttention(8, 4, Softmax()), nn.Sequential(Softmax()))
+    new = swap(model, [pointwise_rule(model, head_norm=True)]).model
+    assert new[0].weights.norm.inner.num_features == 4
+    assert new[1][0].norm is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_forms_are_finite_in_half_precision_with_finite_gradients(dtype):
+    headed = ScaledPowerSoftmax()
+    headed.rescale(torch.rand(3, 1, 1), torch.rand(3, 1, 1))
+    for module, shape in (*PRIVATE_OPS.values(), (headed, (2, 3, 4, 4)), (TwoQuad(), (2, 3, 4))):
+        x = (4.0 * torch.randn(shape)).to(dtype).requires_grad_()
+        y = module.to(dtype)(x)
+        y.float().square().sum().backward()
+        assert y.dtype == dtype and torch.isfinite(y).all() and torch.isfinite(x.grad).all()
+        module.float()

@@ -12,7 +12,16 @@ from typing import Any
 
 from torch import Tensor, dtype
 
-from cipherformer.capture.attend import attention, power_softmax, softmax, two_quad
+from cipherformer.capture.attend import (
+    attention,
+    channel_polynomial,
+    pointwise,
+    polynomial,
+    polynomial_norm,
+    power_softmax,
+    softmax,
+    two_quad,
+)
 from cipherformer.capture.elementary import ELEMENTARY
 from cipherformer.capture.importer import Handler, Importer
 from cipherformer.capture.layers import LAYERS
@@ -180,13 +189,6 @@ def gelu(imp: Importer, x: Secret, *, approximate: str = "none") -> Secret:
     return imp.emit("gelu", x, approximate=approximate)
 
 
-def polynomial(imp: Importer, x: Secret, coefficients: Sequence[float], low: float, high: float) -> Secret:
-    """The package's own activation."""
-    return imp.emit(
-        "polynomial", x, coefficients=tuple(map(float, coefficients)), low=float(low), high=float(high)
-    )
-
-
 _ARITHMETIC: Mapping[str, Handler] = {
     "aten.add.Tensor": add,
     "aten.add.Scalar": add,
@@ -229,7 +231,10 @@ _FUNCTIONS: Mapping[str, Handler] = {
     "aten._softmax.default": softmax,
     "aten.scaled_dot_product_attention.default": attention,
     "aten.embedding.default": embedding,
+    "cipherformer.channel_polynomial.default": channel_polynomial,
+    "cipherformer.pointwise.default": pointwise,
     "cipherformer.polynomial.default": polynomial,
+    "cipherformer.polynomial_norm.default": polynomial_norm,
     "cipherformer.power_softmax.default": power_softmax,
     "cipherformer.two_quad.default": two_quad,
 }

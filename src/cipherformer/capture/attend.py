@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
@@ -92,3 +93,51 @@ def two_quad(imp: Importer, scores: Secret, mask: Any, offset: float) -> Secret:
     """The package's 2Quad over the last axis."""
     dim = len(imp.shape(scores)) - 1
     return imp.emit("two_quad", *_masked(imp, scores, mask), offset=float(offset), dim=dim)
+
+
+def pointwise(
+    imp: Importer,
+    scores: Secret,
+    mask: Any,
+    coefficients: Sequence[float],
+    low: float,
+    high: float,
+    scale: float,
+) -> Secret:
+    """The package's attention without a normaliser, over the last axis."""
+    operands, dim = _masked(imp, scores, mask), len(imp.shape(scores)) - 1
+    return imp.emit("pointwise", *operands, **_series(coefficients, low, high), scale=float(scale), dim=dim)
+
+
+def polynomial(imp: Importer, x: Secret, coefficients: Sequence[float], low: float, high: float) -> Secret:
+    """The package's own activation."""
+    return imp.emit("polynomial", x, **_series(coefficients, low, high))
+
+
+def channel_polynomial(
+    imp: Importer, x: Secret, scale: Tensor, coefficients: Sequence[float], low: float, high: float
+) -> Secret:
+    """The same with a public scale for each channel."""
+    axis = 1 if len(imp.shape(x)) == 4 else len(imp.shape(x)) - 1
+    return imp.emit("channel_polynomial", x, scale, **_series(coefficients, low, high), axis=axis)
+
+
+def polynomial_norm(
+    imp: Importer,
+    x: Secret,
+    weight: Tensor,
+    bias: Tensor | None,
+    coefficients: Sequence[float],
+    low: float,
+    high: float,
+    epsilon: float,
+    centre: bool,
+) -> Secret:
+    """The package's LayerNorm or RMSNorm by a polynomial, over the last axis."""
+    operands = (x, weight) if bias is None else (x, weight, bias)
+    attrs = {"epsilon": float(epsilon), "axes": (len(imp.shape(x)) - 1,), "centre": bool(centre)}
+    return imp.emit("polynomial_norm", *operands, **_series(coefficients, low, high), **attrs)
+
+
+def _series(coefficients: Sequence[float], low: float, high: float) -> dict[str, Any]:
+    return {"coefficients": tuple(map(float, coefficients)), "low": float(low), "high": float(high)}

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cipherformer.capture.text import tokenizer
 from cipherformer.errors import DataError, ModelError
 
 
@@ -134,7 +135,7 @@ def wrapped(module: nn.Module, name: str, *, tokens: int) -> Loaded:
     if config.is_encoder_decoder:
         return Loaded(_Tensors(module, "inputs_embeds", "decoder_inputs_embeds"), (text, text), name)
     if "inputs_embeds" in inspect.signature(module.forward).parameters:
-        return Loaded(_Tensors(module, "inputs_embeds"), (text,), name)
+        return Loaded(_Tensors(module, "inputs_embeds", "attention_mask"), (text,), name)
     return Loaded(_Tokens(module, tokens), (text,), name)
 
 
@@ -152,14 +153,14 @@ _RESULTS = ("logits_per_image", "logits", "text_embeds", "image_embeds", "last_h
 
 
 class _Tensors(nn.Module):
-    """A transformers model as a function of tensors that returns one tensor."""
+    """A transformers model as a function of tensors that returns one tensor; the last may be left out."""
 
     def __init__(self, model: nn.Module, *arguments: str) -> None:
         super().__init__()
         self.model, self._arguments = model, arguments
 
     def forward(self, *values: Tensor) -> Tensor:
-        return self._result(**dict(zip(self._arguments, values, strict=True)))
+        return self._result(**dict(zip(self._arguments[: len(values)], values, strict=True)))
 
     def _result(self, **arguments: Tensor) -> Tensor:
         out = self.model(**arguments, return_dict=True)
@@ -218,18 +219,8 @@ def tokenized(folder: Path, text: str, *, length: int, count: int) -> NDArray[np
         ModelError: the folder has no tokenizer.
         DataError: the text is shorter than one window.
     """
-    import transformers
-
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
-        raise ModelError(
-            "no tokenizer in the model's folder",
-            where=str(folder),
-            why=str(error).split("\n")[0],
-            fix="save it there with tokenizer.save_pretrained(folder), or give tokens in a .npz file",
-        ) from error
-    tokens = np.array(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)
+    found = tokenizer(folder)(text, add_special_tokens=False, verbose=False)["input_ids"]
+    tokens = np.array(found, dtype=np.int64)
     windows = min(count, len(tokens) // (length + 1))
     if not windows:
         raise DataError(

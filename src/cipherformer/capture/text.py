@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherformer.capture.pretrained import Loaded
 from cipherformer.errors import ModelError
+
+if TYPE_CHECKING:
+    from cipherformer.capture.pretrained import Loaded
 
 
 def token_ids(folder: Path, text: str) -> NDArray[np.int64]:
@@ -19,7 +21,7 @@ def token_ids(folder: Path, text: str) -> NDArray[np.int64]:
     Raises:
         ModelError: if the folder has no tokenizer.
     """
-    return np.asarray(_tokenizer(folder)(text)["input_ids"], dtype=np.int64)[None]
+    return np.asarray(tokenizer(folder)(text)["input_ids"], dtype=np.int64)[None]
 
 
 def text_of(folder: Path, token: int) -> str:
@@ -28,11 +30,16 @@ def text_of(folder: Path, token: int) -> str:
     Raises:
         ModelError: if the folder has no tokenizer.
     """
-    return str(_tokenizer(folder).decode([token]))
+    return str(tokenizer(folder).decode([token]))
 
 
 @cache
-def _tokenizer(folder: Path) -> Any:
+def tokenizer(folder: Path) -> Any:
+    """The tokenizer in a model's folder. Nothing is downloaded.
+
+    Raises:
+        ModelError: there is none.
+    """
     try:
         from transformers import AutoTokenizer
 
@@ -42,7 +49,7 @@ def _tokenizer(folder: Path) -> Any:
             "no tokenizer in this folder",
             where=str(folder),
             why=str(error).split("\n")[0],
-            fix="give --input with `tokens`",
+            fix="save it there with tokenizer.save_pretrained(folder), or give tokens in a .npz file",
         ) from error
 
 

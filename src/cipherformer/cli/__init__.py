@@ -7,6 +7,7 @@ import click
 from cipherformer import __version__
 from cipherformer.cli import build, client, server, show, two_party
 from cipherformer.cli import convert as convert_command
+from cipherformer.cli import degrees as degrees_command
 from cipherformer.cli import demo as demo_command
 from cipherformer.cli import emulate as emulate_command
 from cipherformer.cli.output import ErrorGroup
@@ -23,6 +24,7 @@ def main() -> None:
     cipherformer demo                        the whole story on one page, in minutes
     cipherformer check MODEL                 what stands in the way of a model of yours
     cipherformer convert MODEL --data ...    its private form, trained back to its accuracy
+    cipherformer degrees MODEL --data ...    accuracy of its polynomials against predicted cost
     cipherformer emulate MODEL --data FILE   its fixed-point form on shares: accuracy and truncations
     cipherformer two-party --model MODEL ... ask it between two parties with a dealer, on shares
     cipherformer compile MODEL -o plan ...   a plan: everything decided, nothing encrypted yet
@@ -36,6 +38,7 @@ for _command in (
     demo_command.demo,
     build.check,
     convert_command.convert,
+    degrees_command.degrees,
     build.compile_,
     emulate_command.emulate,
     two_party.two_party,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -25,15 +25,37 @@ if TYPE_CHECKING:
 
 DATA_HELP = (
     "A .npz file with `inputs` and `labels`, or `tokens` [n, L + 1]; the same names with `_test` are scored,"
-    " else a fifth is held out. A text (.txt) for a language model with a tokenizer. Or a Python reference"
-    " whose factory returns cipherformer.train.Data."
+    " else a fifth is held out. Rows of texts or images: a .csv, .tsv, .jsonl or .parquet file, a folder with"
+    " train and test of these or saved by `datasets`, or hub:NAME[:CONFIGURATION]. A text (.txt) for a"
+    " language model. Or a Python reference whose factory returns cipherformer.train.Data."
+)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def data_options(command: F) -> F:
+    """The options for training data and for the shape of what the model takes."""
+    for option in reversed(_DATA_OPTIONS):
+        command = option(command)
+    return command
+
+
+_DATA_OPTIONS = (
+    click.option("-d", "--data", "data_reference", required=True, help=DATA_HELP),
+    click.option("--text-column", multiple=True, help="Of rows: the texts; twice for pairs."),
+    click.option("--label-column", default="", help="Of rows: the labels."),
+    click.option("--shape", type=Shape(), help="Shape of one input, if the factory gives no example input."),
+    click.option(
+        "--tokens", type=click.IntRange(1, 4096), default=16, show_default=True, help="Length of a text."
+    ),
 )
 
 
 @click.command(help=f"Convert MODEL to its private form and train it back.\n\n{models.HELP}")
 @click.argument("model")
 @click.option("-r", "--recipe", "recipe_name", default="default", show_default=True, help="By name.")
-@click.option("-d", "--data", "data_reference", required=True, help=DATA_HELP)
+@data_options
 @click.option(
     "-o",
     "--out",
@@ -47,15 +69,13 @@ DATA_HELP = (
 @click.option("--seed", type=int, default=0, show_default=True, help="Of shuffling and the like.")
 @click.option("--relaxed", is_flag=True, help="Report a broken contract instead of failing.")
 @click.option("--price/--no-price", default=True, show_default=True, help="Predict costs before and after.")
-@click.option("--shape", type=Shape(), help="Shape of one input, if the factory gives no example input.")
-@click.option(
-    "--tokens", type=click.IntRange(1, 4096), default=16, show_default=True, help="Length of a text."
-)
 @json_option
 def convert(
     model: str,
     recipe_name: str,
     data_reference: str,
+    text_column: tuple[str, ...],
+    label_column: str,
     out: Path,
     epochs: float,
     seed: int,
@@ -69,12 +89,12 @@ def convert(
     console = console_for(json_path)
     loaded = models.load_model(model, shape=shape, tokens=tokens)
     from cipherformer.train import convert as conversions
-    from cipherformer.train.ranges import check
+    from cipherformer.train.ranges import refuse
     from cipherformer.train.recipes import recipe
     from cipherformer.train.result import write_result
 
     chosen = _lengthened(recipe(recipe_name), epochs)
-    data = _data(model, data_reference, tokens)
+    data = read_training_data(model, data_reference, tokens, (text_column, label_column))
     console.print(f"{chosen.name} ({chosen.source}): {chosen.about}")
     with _watch(console) as watch:
         done = conversions.convert(
@@ -99,7 +119,7 @@ def convert(
     )
     write_json(report, json_path)
     if not relaxed:
-        check(done.ranges, chosen.contract)
+        refuse(report["contract"]["problems"])
 
 
 def _lengthened(chosen: Conversion, epochs: float) -> Conversion:
@@ -109,7 +129,14 @@ def _lengthened(chosen: Conversion, epochs: float) -> Conversion:
     return replace(chosen, stages=stages)
 
 
-def _data(model: str, reference: str, tokens: int) -> Data:
+def read_training_data(model: str, reference: str, tokens: int, columns: tuple[tuple[str, ...], str]) -> Data:
+    """What `--data` names, see `DATA_HELP`; `columns` are those of texts and of labels.
+
+    Raises:
+        DataError: nothing that can be read.
+        ModelError: a factory that fails, or texts for a model without a tokenizer.
+    """
+    from cipherformer.train import rows
     from cipherformer.train.data import Data, from_arrays, from_file
 
     path = Path(reference)
@@ -117,9 +144,15 @@ def _data(model: str, reference: str, tokens: int) -> Data:
         return from_file(path)
     if path.suffix == ".txt":
         return from_arrays(models.read_data(model, path, tokens=tokens, count=1 << 20), where=reference)
+    if rows.known(reference):
+        parts, named = rows.read_rows(reference), rows.Names(*columns)
+        tokenizer = rows.tokenizer_of(Path(model), parts, named)
+        return rows.from_rows(parts, tokenizer, length=tokens, names=named, where=reference)
     if ":" not in reference:
         raise DataError(
-            "neither a .npz or .txt file nor a Python reference", where=reference, fix="see --help for --data"
+            "neither a file of a known kind nor a Python reference",
+            where=reference,
+            fix="see --help for --data",
         )
     found: Any = models.call_reference(reference, "data")
     if not isinstance(found, Data):

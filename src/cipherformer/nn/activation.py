@@ -68,6 +68,9 @@ class ChannelScaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape that has the channels, elementwise."""
+        if torch.compiler.is_exporting():
+            inner = self.polynomial.constants()
+            return torch.ops.cipherformer.channel_polynomial(x, self.scale.to(x.dtype), *inner)
         scale = self.scale.to(x.dtype)
         scale = scale[:, None, None] if x.dim() == 4 else scale
         return self.polynomial(x / scale) * scale
@@ -142,13 +145,21 @@ class PolynomialActivation(nn.Module):
         return float(below), float(above)
 
     def _polynomial(self, x: Tensor) -> Tensor:
-        if self.coefficients is None:
-            return functional.polynomial(x, self.series.coefficients, self.low, self.high)
-        if torch.compiler.is_exporting():
+        if self.coefficients is None or torch.compiler.is_exporting():
+            return functional.polynomial(x, *self.constants())
+        return functional.polynomial(x, self.coefficients, self.low, self.high)
+
+    def constants(self) -> tuple[list[float], float, float]:
+        """Coefficients and interval, for export.
+
+        Raises:
+            ModelError: the coefficients are a parameter.
+        """
+        if self.coefficients is not None:
             raise ModelError(
                 "exporting a trainable polynomial", fix="call train.freeze_polynomials(model) first"
             )
-        return functional.polynomial(x, self.coefficients, self.low, self.high)
+        return list(self.series.coefficients), self.low, self.high
 
     def frozen(self) -> PolynomialActivation:
         """The same polynomial with constant coefficients (its `error` is unknown after training: NaN)."""

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from cipherformer.errors import ModelError, ParameterError
 from cipherformer.nn import functional
+from cipherformer.nn.activation import PolynomialActivation
+from cipherformer.nn.norm import HeadBatchNorm
 
 
 class Softmax(nn.Module):
@@ -77,9 +79,10 @@ class ScaledPowerSoftmax(PowerSoftmax):
 
     def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         """Weights [..., L] from scores [..., L]; a mask is binary and multiplied."""
-        return functional.power_softmax(
+        weights = functional.power_softmax(
             self.scaled(scores), mask, exponent=self.exponent, epsilon=self.epsilon, counted=True
         )
+        return weights.to(scores.dtype)  # factors are float32
 
     def normaliser(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         """`epsilon + mean((factor x + shift)^p)` over open positions [...]."""
@@ -127,19 +130,29 @@ class Pointwise(nn.Module):
     Args:
         activation: GELU by default; a polynomial later.
         scaled: without it the factor is 1, for comparison.
+        heads: number of heads for a BatchNorm2d over them, on the scores in front of the activation; None
+            for no norm. In evaluation it is affine (section 4, vision models).
     """
 
-    def __init__(self, activation: nn.Module | None = None, *, scaled: bool = True) -> None:
+    def __init__(
+        self, activation: nn.Module | None = None, *, scaled: bool = True, heads: int | None = None
+    ) -> None:
         super().__init__()
+        self.norm = None if heads is None else HeadBatchNorm(heads)
         self.activation = nn.GELU() if activation is None else activation
         self.scaled = scaled
 
     def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         """Weights [..., L] from scores [..., L]; a mask is binary and multiplied after the activation."""
+        if self.norm is not None:
+            scores = self.norm(scores)
+        scale = scores.shape[-1] ** -0.5 if self.scaled else 1.0
+        if torch.compiler.is_exporting() and isinstance(self.activation, PolynomialActivation):
+            return torch.ops.cipherformer.pointwise(scores, mask, *self.activation.constants(), scale)
         weights = self.activation(scores)
         if mask is not None:
             weights = weights * mask.to(weights.dtype)
-        return weights * scores.shape[-1] ** -0.5 if self.scaled else weights
+        return weights * scale if self.scaled else weights
 
     def extra_repr(self) -> str:
         """For printing."""

@@ -1,4 +1,4 @@
-"""The three torch custom ops that `torch.export` sees instead of a module's inner arithmetic.
+"""The torch custom ops that `torch.export` sees instead of a module's inner arithmetic.
 
 Each one is the inference form of its module: what the compiler lowers and the encrypted side computes. The
 importer maps them by name to the op table. They carry no gradient; training goes through `nn.functional`.
@@ -55,6 +55,44 @@ def two_quad(scores: Tensor, mask: Tensor | None, offset: float) -> Tensor:
     return squares / squares.sum(dim=-1, keepdim=True)
 
 
+@torch.library.custom_op("cipherformer::pointwise", mutates_args=())
+def pointwise(
+    scores: Tensor, mask: Tensor | None, coefficients: Sequence[float], low: float, high: float, scale: float
+) -> Tensor:
+    """`scale mask polynomial(scores)`: attention without a normaliser (arXiv 2311.08610, section 3)."""
+    weights = clenshaw(scores, list(coefficients), low, high)
+    return (weights if mask is None else weights * mask.to(weights.dtype)) * scale
+
+
+@torch.library.custom_op("cipherformer::channel_polynomial", mutates_args=())
+def channel_polynomial(
+    x: Tensor, scale: Tensor, coefficients: Sequence[float], low: float, high: float
+) -> Tensor:
+    """`s polynomial(x / s)`, the scale along axis 1 of four, else the last axis."""
+    along = scale[:, None, None] if x.dim() == 4 else scale
+    return clenshaw(x / along, list(coefficients), low, high) * along
+
+
+@torch.library.custom_op("cipherformer::polynomial_norm", mutates_args=())
+def polynomial_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    coefficients: Sequence[float],
+    low: float,
+    high: float,
+    epsilon: float,
+    centre: bool,
+) -> Tensor:
+    """`(x - mean) polynomial(variance + epsilon) weight + bias` over the last axis; RMSNorm leaves the mean
+    out. Source: Zimerman et al., arXiv 2311.08610, section 3.
+    """
+    centred = x - x.mean(dim=-1, keepdim=True) if centre else x
+    variance = (centred * centred).mean(dim=-1, keepdim=True) + epsilon
+    scaled = centred * clenshaw(variance, list(coefficients), low, high) * weight
+    return scaled if bias is None else scaled + bias
+
+
 def clenshaw(x: Tensor, coefficients: Sequence[float] | Tensor, low: float, high: float) -> Tensor:
     """A Chebyshev series on [low, high], elementwise and differentiable; any degree from 0."""
     t = (x * 2.0 - (low + high)) / (high - low)
@@ -78,3 +116,29 @@ def _(x: Tensor, coefficients: Sequence[float], low: float, high: float) -> Tens
 @two_quad.register_fake
 def _(scores: Tensor, mask: Tensor | None, offset: float) -> Tensor:
     return torch.empty_like(scores)
+
+
+@pointwise.register_fake
+def _(
+    scores: Tensor, mask: Tensor | None, coefficients: Sequence[float], low: float, high: float, scale: float
+) -> Tensor:
+    return torch.empty_like(scores)
+
+
+@channel_polynomial.register_fake
+def _(x: Tensor, scale: Tensor, coefficients: Sequence[float], low: float, high: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+@polynomial_norm.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    coefficients: Sequence[float],
+    low: float,
+    high: float,
+    epsilon: float,
+    centre: bool,
+) -> Tensor:
+    return torch.empty_like(x)

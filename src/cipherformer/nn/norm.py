@@ -112,6 +112,11 @@ class InverseSqrt(PolynomialActivation):
         return self._polynomial(inside) * (inside / x.clamp(min=1e-12)).sqrt()
 
 
+def _wide(x: Tensor) -> Tensor:
+    """In float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class PolynomialNorm(nn.Module):
     """LayerNorm or RMSNorm whose inverse square root is a polynomial on a stated interval of the variance.
 
@@ -138,15 +143,22 @@ class PolynomialNorm(nn.Module):
 
     def variance(self, x: Tensor) -> Tensor:
         """What the inverse square root is taken of: [..., C] -> [..., 1]."""
+        x = _wide(x)
         centred = x - x.mean(dim=-1, keepdim=True) if self.centre else x
         return (centred * centred).mean(dim=-1, keepdim=True) + self.epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., C] -> [..., C]."""
-        centred = x - x.mean(dim=-1, keepdim=True) if self.centre else x
+        """[..., C] -> [..., C]. Half precision is computed in float32."""
+        if torch.compiler.is_exporting():
+            root = self.inverse_sqrt.constants()
+            return torch.ops.cipherformer.polynomial_norm(
+                x, self.weight, self.bias, *root, self.epsilon, self.centre
+            )
+        inner = _wide(x)
+        centred = inner - inner.mean(dim=-1, keepdim=True) if self.centre else inner
         variance = (centred * centred).mean(dim=-1, keepdim=True) + self.epsilon
         scaled = centred * self.inverse_sqrt(variance) * self.weight
-        return scaled if self.bias is None else scaled + self.bias
+        return (scaled if self.bias is None else scaled + self.bias).to(x.dtype)
 
     def extra_repr(self) -> str:
         """For printing."""

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from cipherformer.approx import chebyshev
 from cipherformer.ops import ring_functions, ring_published
 from cipherformer.ops.spec import (
     Array,
@@ -19,6 +20,7 @@ from cipherformer.ops.spec import (
     as_float,
     integer,
     number,
+    numbers,
 )
 
 
@@ -56,6 +58,12 @@ def _two_quad(inputs: Sequence[Array], attrs: Attrs) -> Array:
     return np.asarray(squares / squares.sum(axis=integer(attrs, "dim"), keepdims=True))
 
 
+def _pointwise(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    interval = number(attrs, "low"), number(attrs, "high")
+    values = chebyshev.evaluate(numbers(attrs, "coefficients"), *interval, as_float(inputs[0]))
+    return np.asarray(_masked(values, inputs) * number(attrs, "scale"))
+
+
 def _lower_power(build: Builder, inputs: Sequence[str], exponent: int) -> str:
     """mask x^exponent. A binary mask multiplies before the power, any other mask after it."""
     if len(inputs) == 1:
@@ -86,6 +94,15 @@ def _lower_two_quad(build: Builder, inputs: Sequence[str], attrs: Attrs, budget:
     length = build.type_of(inputs[0]).shape[dim]
     shared = build.emit("mul", squares, build.constant(1.0 / length))
     return build.emit("mul", shared, build.emit("reciprocal", mean))
+
+
+def _lower_pointwise(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
+    """The polynomial, then mask and scale as one public factor."""
+    inner = {name: attrs[name] for name in ("coefficients", "low", "high")}
+    values = build.emit("polynomial", inputs[0], **inner)
+    scale = number(attrs, "scale")
+    factor = build.value(inputs[1]) * scale if len(inputs) == 2 else scale
+    return build.emit("mul", values, build.constant(factor))
 
 
 OPS = (
@@ -127,6 +144,21 @@ OPS = (
             dict.fromkeys(
                 ("ckks", "ring"),
                 Lowering(_lower_two_quad, source="Luo et al., arXiv 2401.00793, section 3"),
+            )
+        ),
+        fix="train with a range loss",
+    ),
+    Composite(
+        name="pointwise",
+        formula="mask polynomial(x) scale, see `polynomial`: attention without a normaliser",
+        arity=(1, 2),
+        attrs={"coefficients": "floats", "low": "float", "high": "float", "scale": "float", "dim": "int"},
+        shape=_weights_shape,
+        reference=_pointwise,
+        lowerings=MappingProxyType(
+            dict.fromkeys(
+                ("ckks", "ring"),
+                Lowering(_lower_pointwise, source="Zimerman et al., arXiv 2311.08610, section 3"),
             )
         ),
         fix="train with a range loss",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
+from cipherformer.approx import chebyshev
 from cipherformer.ops import ring_masked
 from cipherformer.ops.spec import (
     Array,
@@ -20,7 +21,9 @@ from cipherformer.ops.spec import (
     integer,
     integers,
     number,
+    numbers,
 )
+from cipherformer.types import Attr
 
 
 def _per_axes(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
@@ -52,14 +55,26 @@ def _rms_norm(inputs: Sequence[Array], attrs: Attrs) -> Array:
     return _affine(x / np.sqrt(square + number(attrs, "epsilon")), inputs)
 
 
-def _lower_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, centre: bool) -> str:
-    """Mean, squares, and an inverse square root for each row."""
+def _polynomial_norm(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    x, axes = as_float(inputs[0]), integers(attrs, "axes")
+    if attrs["centre"]:
+        x = x - x.mean(axis=axes, keepdims=True)
+    variance = (x**2).mean(axis=axes, keepdims=True) + number(attrs, "epsilon")
+    interval = number(attrs, "low"), number(attrs, "high")
+    return _affine(x * chebyshev.evaluate(numbers(attrs, "coefficients"), *interval, variance), inputs)
+
+
+def _lower_norm(
+    build: Builder, inputs: Sequence[str], attrs: Attrs, centre: bool, root: Mapping[str, Attr] | None = None
+) -> str:
+    """Mean, squares, and an inverse square root for each row, or the polynomial `root` in its place."""
     x, axes = inputs[0], integers(attrs, "axes")
     if centre:
         x = build.emit("sub", x, build.emit("mean", x, dims=axes, keepdim=True))
     square = build.emit("mean", build.emit("power", x, exponent=2), dims=axes, keepdim=True)
     divisor = build.emit("add", square, build.constant(number(attrs, "epsilon")))
-    out = build.emit("mul", x, build.emit("inverse_sqrt", divisor))
+    scale = build.emit("inverse_sqrt", divisor) if root is None else build.emit("polynomial", divisor, **root)
+    out = build.emit("mul", x, scale)
     shape = tuple(s if i in axes else 1 for i, s in enumerate(build.type_of(x).shape))
     for op, weight in zip(("mul", "add"), inputs[1:], strict=False):
         out = build.emit(op, out, build.emit("reshape", weight, shape=shape))
@@ -72,6 +87,11 @@ def _lower_layer_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, budge
 
 def _lower_rms_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
     return _lower_norm(build, inputs, attrs, centre=False)
+
+
+def _lower_polynomial_norm(build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget) -> str:
+    root = {name: attrs[name] for name in ("coefficients", "low", "high")}
+    return _lower_norm(build, inputs, attrs, bool(attrs["centre"]), root)
 
 
 def _batch_shape(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
@@ -141,6 +161,28 @@ OPS = (
             }
         ),
         fix=_DIVIDES,
+    ),
+    Composite(
+        name="polynomial_norm",
+        formula="(x - centre mean) polynomial(mean square + epsilon) w + b over axes, see `polynomial`",
+        arity=(1, 3),
+        attrs={
+            "coefficients": "floats",
+            "low": "float",
+            "high": "float",
+            "epsilon": "float",
+            "axes": "ints",
+            "centre": "bool",
+        },
+        shape=_per_axes,
+        reference=_polynomial_norm,
+        lowerings=MappingProxyType(
+            dict.fromkeys(
+                ("ckks", "ring"),
+                Lowering(_lower_polynomial_norm, source="Zimerman et al., arXiv 2311.08610, section 3"),
+            )
+        ),
+        fix="train with a variance loss",
     ),
     Composite(
         name="batch_norm",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from cipherformer.ops.spec import (
     UNARY,
     Array,
     Attrs,
+    Builder,
+    Composite,
+    ErrorBudget,
+    Lowering,
     Primitive,
     Shape,
     as_float,
@@ -75,7 +80,45 @@ def _reciprocal_error(attrs: Attrs) -> float:
     return 1.0 - lowest
 
 
+def _channel_shape(shapes: Sequence[Shape], attrs: Attrs) -> Shape:
+    x, axis = shapes[0], integer(attrs, "axis")
+    if not 0 <= axis < len(x) or shapes[1] != (x[axis],):
+        raise ValueError(f"scales {shapes[1]} do not fit axis {axis} of {x}")
+    return x
+
+
+def _along(scale: Array, rank: int, attrs: Attrs) -> Array:
+    return as_float(scale).reshape([-1 if i == integer(attrs, "axis") else 1 for i in range(rank)])
+
+
+def _channel_polynomial(inputs: Sequence[Array], attrs: Attrs) -> Array:
+    scale = _along(inputs[1], inputs[0].ndim, attrs)
+    return np.asarray(_polynomial([as_float(inputs[0]) / scale], attrs) * scale)
+
+
+def _lower_channel_polynomial(
+    build: Builder, inputs: Sequence[str], attrs: Attrs, budget: ErrorBudget
+) -> str:
+    """Two public factors, which fold into the layers on both sides, and the polynomial between them."""
+    scale = _along(build.value(inputs[1]), len(build.type_of(inputs[0]).shape), attrs)
+    narrow = build.emit("mul", inputs[0], build.constant(1.0 / scale))
+    inner = {name: attrs[name] for name in ("coefficients", "low", "high")}
+    return build.emit("mul", build.emit("polynomial", narrow, **inner), build.constant(scale))
+
+
 OPS = (
+    Composite(
+        name="channel_polynomial",
+        formula="s polynomial(x / s), public positive s along axis, see `polynomial`",
+        arity=(2, 2),
+        attrs={"coefficients": "floats", "low": "float", "high": "float", "axis": "int"},
+        shape=_channel_shape,
+        reference=_channel_polynomial,
+        lowerings=MappingProxyType(dict.fromkeys(("ckks", "ring"), Lowering(_lower_channel_polynomial))),
+        fix="train with a range loss",
+        work=_polynomial_work,
+        affine=_polynomial_affine,
+    ),
     Primitive(
         name="polynomial",
         formula="sum_k c_k T_k((2 x - low - high) / (high - low))",

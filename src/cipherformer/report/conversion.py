@@ -114,6 +114,9 @@ def _cost(values: Mapping[str, Any]) -> str:
 def contract_table(report: Mapping[str, Any]) -> Table:
     """What was asked for, and what breaks it."""
     contract = report["contract"]
-    rows = [(name.replace("_", " "), f"{contract[name]:g}") for name in contract if name != "problems"]
+    terms = [name for name in contract if name not in ("problems", "refreshed")]
+    rows = [(name.replace("_", " "), f"{contract[name]:g}") for name in terms]
+    if contract.get("refreshed") is not None:
+        rows.append(("largest |x| at refreshes, of at most 1", f"{contract['refreshed']:.3g}"))
     rows += [("broken", problem) for problem in contract["problems"]]
     return Table("Contract with the encrypted side", ("term", "value"), tuple(rows))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cipherformer.errors import ParameterError
-from cipherformer.nn import Pointwise, Softmax, TwoQuad
+from cipherformer.nn import Softmax, TwoQuad
 from cipherformer.nn.activation import function_of
 from cipherformer.train import rules
 from cipherformer.train.observe import Batch
@@ -72,7 +72,7 @@ class Swapper:
     def _rule(self, model: nn.Module, kind: Kind) -> Rule | None:
         forms = self.conversion.forms
         if kind == "attention":
-            return weighting(forms)
+            return weighting(model, forms)
         if kind == "pool":
             return average_pool_rule()
         if kind == "activation":
@@ -81,10 +81,7 @@ class Swapper:
             measured = None
             scales: dict[str, Tensor] | None = {} if forms.channels else None
             if self.batches is not None:
-                batches = self.batches(model)
-                if forms.channels:
-                    scales = channel_scales(model, batches)
-                measured = sample_sites(model, batches, ACTIVATIONS, value=_scaled_by(model, scales or {}))
+                measured, scales = measured_activations(model, self.batches(model), forms)
             return rules.fitted_activation_rule(
                 activation_degrees(model, measured, forms) if measured and forms.budget else forms.activation,
                 measured,
@@ -113,8 +110,17 @@ class Swapper:
         forms, batches = self.conversion.forms, self.batches(model)
         if kind == "attention" and forms.attention == "power" and forms.score_bound is not None:
             weight_scores(model, batches, forms.score_bound, shifted=forms.shifted)
-        if kind == "norm" and forms.norm == "batch":
+        headed = kind == "attention" and forms.attention == "pointwise" and forms.head_norm
+        if headed or (kind == "norm" and forms.norm == "batch"):
             measure_batch_norm(model, batches)
+
+
+def measured_activations(
+    model: nn.Module, batches: Sequence[Batch], forms: Forms
+) -> tuple[dict[str, Measured], dict[str, Tensor] | None]:
+    """What activations take, over the scales of their channels if the forms ask for those; and the scales."""
+    scales = channel_scales(model, batches) if forms.channels else None
+    return sample_sites(model, batches, ACTIVATIONS, value=_scaled_by(model, scales or {})), scales
 
 
 def _scaled_by(model: nn.Module, scales: dict[str, Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
@@ -137,11 +143,15 @@ def activation_degrees(model: nn.Module, measured: Mapping[str, Measured], forms
         raise ParameterError(
             "an error budget with trainable coefficients", fix="leave one of `budget` and `trainable` out"
         )
+    return _chosen(options_of_activations(model, measured, forms), forms)
+
+
+def options_of_activations(
+    model: nn.Module, measured: Mapping[str, Measured], forms: Forms
+) -> dict[str, tuple[Option, ...]]:
+    """What each activation's polynomial can be."""
     functions = {name: function_of(ACTIVATION_NAMES[type(model.get_submodule(name))]) for name in measured}
-    return _chosen(
-        {n: activation_options(functions[n], site, margin=forms.margin) for n, site in measured.items()},
-        forms,
-    )
+    return {n: activation_options(functions[n], site, margin=forms.margin) for n, site in measured.items()}
 
 
 def norm_degrees(measured: Mapping[str, Measured], forms: Forms) -> dict[str, int]:
@@ -157,14 +167,14 @@ def _chosen(options: Mapping[str, Sequence[Option]], forms: Forms) -> dict[str, 
     return {name: option.size for name, option in best.options.items()}
 
 
-def weighting(forms: Forms) -> Rule | None:
+def weighting(model: nn.Module, forms: Forms) -> Rule | None:
     """The rule for attention; multi-head modules of torch are taken apart by PowerSoftmax's own rule."""
     if forms.attention == "power":
         return power_softmax_rule(forms.exponent, forms.epsilon, scaled=True)
     if forms.attention == "two_quad":
         return rules.weighting_rule(lambda: TwoQuad(forms.offset))
     if forms.attention == "pointwise":
-        return rules.weighting_rule(Pointwise)
+        return rules.pointwise_rule(model, head_norm=forms.head_norm)
     return None
 
 

@@ -161,7 +161,7 @@ def measured_ranges(model: nn.Module, data: Data) -> tuple[SiteRange, ...]:
 
 def original_ranges(model: nn.Module, data: Data) -> tuple[SiteRange, ...]:
     """Ranges of what the activations and norms of a lifted model take before anything is replaced."""
-    inputs = _measuring(data.train)(model)
+    inputs = measuring(data.train)(model)
     found = sample_sites(model, inputs, ACTIVATIONS)
     norms = sample_sites(model, inputs, norm_types(model), value=variance)
     out = [SiteRange(name, "other", site.low, site.high) for name, site in found.items()]
@@ -173,7 +173,9 @@ def detached(values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(value.detach() for value in values)
 
 
-def _measuring(part: Part) -> Callable[[nn.Module], list[Batch]]:
+def measuring(part: Part) -> Callable[[nn.Module], list[Batch]]:
+    """From a model to the inputs that its ranges are taken from."""
+
     def inputs(model: nn.Module) -> list[Batch]:
         return [detached(b.fed(model)) for b in part.first(MEASURED_ON).batches(BATCH)]
 
@@ -229,7 +231,7 @@ class _Runner:
             return self._ended(model, stage)
         start = time.perf_counter()
         if not begun:
-            model, _ = Swapper(self.conversion, _measuring(self.data.train))(model, stage)
+            model, _ = Swapper(self.conversion, measuring(self.data.train))(model, stage)
             state.stage, state.step, state.tensors = number, 0, {}
             swapped = self._score(model)
         else:

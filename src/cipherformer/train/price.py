@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cipherformer.backends.emulate import Choices, placed, policy_cost
 from cipherformer.capture import capture
 from cipherformer.capture import check as obstacles_in
-from cipherformer.compiler import Options, compile_graph
+from cipherformer.compiler import Options, at_refreshes, compile_graph
 from cipherformer.errors import CipherformerError
 from cipherformer.graph import Graph
 from cipherformer.passes.ring import to_ring
@@ -23,16 +23,21 @@ Sample = dict[str, NDArray[Any]]
 PROTOCOL = "additive"
 
 
-def prices(model: nn.Module, *inputs: Tensor, encrypted: bool = True) -> dict[str, Any]:
+def prices(
+    model: nn.Module, *inputs: Tensor, encrypted: bool = True, measured: int | None = None
+) -> dict[str, Any]:
     """Predicted costs of one query.
 
     Args:
         model: in evaluation mode.
-        inputs: [n, ...] each, as the model takes them; ranges come from them.
+        inputs: [n, ...] each, as the model takes them.
+        measured: how many of them ranges come from; all by default. What the rest makes of refreshed values
+            is only looked at.
         encrypted: compile for encryption too, which takes a while for large models.
 
     Returns:
-        `two_party`: rounds, bytes and seconds; `encrypted`: levels and seconds; each with `reason` alone
+        `two_party`: rounds, bytes and seconds; `encrypted`: levels, seconds and, if there are refreshes,
+        `refreshed`: the largest share of its bound that a refreshed value reaches. Each with `reason` alone
         where the model cannot be run that way.
     """
     found: dict[str, Any] = {}
@@ -46,11 +51,11 @@ def prices(model: nn.Module, *inputs: Tensor, encrypted: bool = True) -> dict[st
         for row in zip(*inputs, strict=True)
     ]
     try:
-        found["two_party"] = _two_party(graph, samples)
+        found["two_party"] = _two_party(graph, samples[:measured])
     except CipherformerError as error:
         found["two_party"] = {"reason": str(error)}
     if encrypted:
-        found["encrypted"] = _encrypted(model, graph, tuple(x[:1] for x in inputs), samples)
+        found["encrypted"] = _encrypted(model, graph, tuple(x[:1] for x in inputs), samples, measured)
     return found
 
 
@@ -72,6 +77,7 @@ def _encrypted(
     graph: Graph,
     example: tuple[Tensor, ...],
     samples: Sequence[Mapping[str, NDArray[np.float64]]],
+    measured: int | None,
 ) -> dict[str, Any]:
     stands = obstacles_in(model, example)
     if stands:
@@ -79,6 +85,8 @@ def _encrypted(
         return {"reason": f"{len(stands)} obstacles: {', '.join(kinds)}"}
     options = Options(threads=2)
     try:
-        return dict(summarise(compile_graph(graph, samples, options), options.threads))
+        plan = compile_graph(graph, samples[:measured], options)
+        shares = [largest / bound for _, largest, bound in at_refreshes(plan, samples)]
+        return {**summarise(plan, options.threads), **({"refreshed": max(shares)} if shares else {})}
     except CipherformerError as error:
         return {"reason": str(error)}

@@ -141,7 +141,11 @@ def violations(ranges: Iterable[SiteRange], contract: Contract) -> list[str]:
 
 def check(ranges: Iterable[SiteRange], contract: Contract) -> None:
     """Raise LimitError, listing every site that breaks the contract."""
-    problems = violations(ranges, contract)
+    refuse(violations(ranges, contract))
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise LimitError if there are problems."""
     if problems:
         raise LimitError(
             f"{len(problems)} sites break the contract with the encrypted side",

@@ -20,8 +20,8 @@ from cipherformer.train.stage import Conversion, Forms, Stage
 from cipherformer.train.state import write_whole
 
 RECIPE, RANGES, REPORT = "recipe.json", "ranges.json", "report.json"
-PRICED_ON = 4
-"""Inputs that ranges of predicted costs are taken from."""
+PRICED_ON, CHECKED_ON = 4, 16
+"""Inputs that ranges of predicted costs are taken from, and inputs whose refreshed values are looked at."""
 
 
 def to_json(conversion: Conversion) -> dict[str, Any]:
@@ -67,9 +67,10 @@ def write_result(
     """
     costs: dict[str, Any] = {}
     if price:
-        few = data.test.first(PRICED_ON)
+        few = data.test.first(CHECKED_ON)
         pairs = (("before", done.original), ("after", done.model))
-        costs = {when: prices(model, *detached(few.fed(model))) for when, model in pairs}
+        costs = {when: prices(m, *detached(few.fed(m)), measured=PRICED_ON) for when, m in pairs}
+    refreshed = costs.get("after", {}).get("encrypted", {}).get("refreshed")
     ranges = {"before": _rows(original_ranges(done.original, data)), "after": _rows(done.ranges)}
     report = {
         "recipe": conversion.name,
@@ -79,7 +80,11 @@ def write_result(
         "half_interval": done.after.interval(),
         "stages": done.history,
         "sites": [asdict(site) for site in done.sites],
-        "contract": {**asdict(conversion.contract), "problems": done.problems},
+        "contract": {
+            **asdict(conversion.contract),
+            "refreshed": refreshed,
+            "problems": [*done.problems, *refresh_problems(refreshed)],
+        },
         "ranges": ranges,
         "costs": costs,
     }
@@ -87,6 +92,13 @@ def write_result(
     for name, content in ((RECIPE, values), (RANGES, ranges), (REPORT, report)):
         write_whole(folder / name, (json.dumps(content, indent=1, default=str) + "\n").encode())
     return report
+
+
+def refresh_problems(share: float | None) -> list[str]:
+    """One sentence if the largest share of its bound that a refreshed value reaches is above 1."""
+    if share is None or share <= 1.0:
+        return []
+    return [f"a value reaches {share:.3g} of what its refresh takes, which is |x| <= 1 after scaling"]
 
 
 def _rows(ranges: Iterable[SiteRange]) -> list[dict[str, Any]]:

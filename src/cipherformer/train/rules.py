@@ -14,6 +14,7 @@ from cipherformer.nn import (
     Blend,
     ChannelScaled,
     ConstantNorm,
+    Pointwise,
     PolynomialActivation,
     PolynomialNorm,
     Softmax,
@@ -31,6 +32,39 @@ UNMEASURED = Measured(0.5, 2.0, torch.empty(0))
 def weighting_rule(make: Make) -> Rule:
     """Softmax weightings, those of `lift` included, become others; no trainable tensor changes."""
     return Rule("attention", (Softmax,), lambda _name, _old: make())
+
+
+def pointwise_rule(model: nn.Module, *, head_norm: bool = False) -> Rule:
+    """Softmax weightings become `nn.Pointwise`, with a BatchNorm2d over the heads of each if asked for.
+
+    Args:
+        model: whose attention is meant.
+        head_norm: the number of heads is that which the attention module says it has; none where none does.
+    """
+
+    def build(name: str, _old: nn.Module) -> nn.Module:
+        return Pointwise(heads=heads_of(model, name) if head_norm else None)
+
+    return Rule("attention", (Softmax,), build)
+
+
+HEADS = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
+"""What attention modules call their number of heads."""
+
+
+def heads_of(model: nn.Module, name: str) -> int | None:
+    """The number of heads of the innermost module round a weighting that says it, or whose `config` does;
+    None if none does: a functional softmax may be over anything.
+    """
+    outer = name
+    while outer:
+        outer = outer.rpartition(".")[0]
+        module = model.get_submodule(outer)
+        for holder in (module, getattr(module, "config", None)):
+            for attribute in HEADS:
+                if isinstance(found := getattr(holder, attribute, None), int):
+                    return found
+    return None
 
 
 def fitted_activation_rule(

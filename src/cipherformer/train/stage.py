@@ -21,6 +21,8 @@ class Forms:
         epsilon: of PowerSoftmax: what its normaliser can never fall below.
         shifted: PowerSoftmax's scores get the shift for which powers are near exponentials.
         offset: of 2Quad.
+        head_norm: pointwise attention gets a BatchNorm2d over its heads (vision models), where a module says
+            how many it has.
         score_bound: largest |score| that enters PowerSoftmax after the swap; None leaves the scores.
         activation: degree of the polynomials; 0 keeps activations.
         budget: error that all activations' polynomials together may make, and all norms': their degrees are
@@ -42,6 +44,7 @@ class Forms:
     epsilon: float = 1e-2
     shifted: bool = False
     offset: float = 5.0
+    head_norm: bool = False
     score_bound: float | None = 1.0
     activation: int = 7
     budget: float | None = None
@@ -67,7 +70,8 @@ class Stage:
         learning_rate: peak; rises linearly over `warm_up` of the steps.
         warm_up: that share.
         schedule: what comes then: `cosine` or `linear` to 0, or `constant`.
-        optimizer: `adamw`, or `sgd` with momentum 0.9.
+        optimizer: `adamw`, `sgd` with momentum 0.9, or `adafactor`, whose moments are of rows and columns
+            alone (Shazeer and Stern, arXiv 1804.04235).
         weight_decay: of tensors with two axes or more.
         clip_norm: of the gradient.
         task: weight of the cross-entropy with the labels.
@@ -91,7 +95,7 @@ class Stage:
     learning_rate: float = 1e-3
     warm_up: float = 0.1
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw"
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
     task: float = 1.0

@@ -49,7 +49,7 @@ def count_steps(stage: Stage, data: Data) -> int:
 
 
 def make_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
-    """AdamW or SGD; tensors with fewer than two axes do not decay."""
+    """AdamW, SGD or Adafactor; tensors with fewer than two axes do not decay."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": stage.weight_decay},
@@ -57,6 +57,8 @@ def make_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     ]
     if stage.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9)
+    if stage.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups, lr=stage.learning_rate)
     return torch.optim.AdamW(groups, lr=stage.learning_rate)
 
 

@@ -1,8 +1,9 @@
 """Polynomial transformers: pointwise attention scaled by 1/sqrt(L), range and variance losses, then
 polynomials.
 
-Source: Zimerman et al., arXiv 2311.08610: LayerNorm becomes BatchNorm in vision; in language models use
-`Forms(norm="polynomial")`. The activation inside attention is replaced with the others.
+Source: Zimerman et al., arXiv 2311.08610: LayerNorm becomes BatchNorm in vision, with a BatchNorm2d over the
+heads of the scores; in language models use
+`Forms(norm="polynomial", head_norm=False)`. The activation inside attention is replaced with the others.
 """
 
 from cipherformer.train.losses import Targets
@@ -14,7 +15,7 @@ RECIPE = Conversion(
     name="poly-transformer",
     source="arXiv 2311.08610",
     about="GELU(scores) / sqrt(L) for softmax, BatchNorm for LayerNorm, ranges narrowed, then polynomials",
-    forms=Forms(attention="pointwise", fit="minimax", norm="batch", activation=7),
+    forms=Forms(attention="pointwise", head_norm=True, fit="minimax", norm="batch", activation=7),
     stages=(
         Stage(
             "swap attention and norms",

@@ -21,7 +21,10 @@ from torch import Tensor, nn
 import cipherformer as cf
 from benchmarks import training_data as real
 from benchmarks.training_cases import CASES, Case, shortened
-from benchmarks.training_studies import STUDIES, Place
+from benchmarks.training_cnn import CNN
+from benchmarks.training_large import LARGE
+from benchmarks.training_place import Place
+from benchmarks.training_studies import STUDIES as SMALL
 from cipherformer.cli.output import print_table
 from cipherformer.report import schema
 from cipherformer.report.machine import machine, today
@@ -33,6 +36,7 @@ from cipherformer.train.stage import Conversion
 from cipherformer.train.steps import Step
 
 Row = Mapping[str, Any]
+STUDIES = {**SMALL, **LARGE, **CNN}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,7 +22,14 @@ Attention = Literal["softmax", "power", "pointwise", "pointwise-unscaled"]
 
 
 def decoder(
-    *, vocabulary: int, width: int, layers: int, tokens: int, heads: int = 2, seed: int = 0
+    *,
+    vocabulary: int,
+    width: int,
+    layers: int,
+    tokens: int,
+    heads: int = 2,
+    inner: int | None = None,
+    seed: int = 0,
 ) -> nn.Module:
     """A Llama of this size with random weights, on embedded tokens, its calls lifted to modules."""
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -30,7 +37,7 @@ def decoder(
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
-        intermediate_size=2 * width,
+        intermediate_size=inner or 2 * width,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,

@@ -9,9 +9,8 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,43 +19,24 @@ from torch import Tensor, nn
 
 from benchmarks import training_data as real
 from benchmarks import training_small as small
+from benchmarks.training_cases import CASES
+from benchmarks.training_place import Place, Row, Study, text_data
 from cipherformer.approx.goldschmidt import plan_inverse_sqrt, plan_reciprocal
 from cipherformer.report.plot_attention import plot_attention
 from cipherformer.train.build import Swapper
-from cipherformer.train.convert import original_ranges
+from cipherformer.train.convert import convert, original_ranges
 from cipherformer.train.data import Data
-from cipherformer.train.evaluate import last_word, multiple_choice, score
+from cipherformer.train.evaluate import Choice, few_shot, last_word, multiple_choice, score
 from cipherformer.train.losses import Targets
 from cipherformer.train.observe import SITE_TYPES
 from cipherformer.train.ranges import measure
 from cipherformer.train.recipes import recipe
 from cipherformer.train.stage import Conversion, Forms, Stage
 
-Row = dict[str, Any]
+SHOTS = 2
+"""Examples in front of a question: what a short context holds."""
 ERROR = 2.0**-12
 """Relative error that iterations are counted for."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a study runs: `data`, the folder of real data; `out`, for plots; `quick`, a smoke test."""
-
-    data: Path
-    out: Path
-    quick: bool = False
-
-
-def _text(place: Place, length: int, count: int) -> Data:
-    if place.quick:
-        text = bytes(range(32, 96)) * 40
-    else:
-        text = (place.data / "tinyshakespeare/input.txt").read_bytes()
-    cut = int(0.9 * len(text))
-    train, test = (
-        small.text_windows(text[:cut], length, count),
-        small.text_windows(text[cut:], length, count // 8),
-    )
-    return Data(train, test)
 
 
 def _reader(place: Place, layers: int, width: int, seed: int = 0) -> nn.Module:
@@ -83,7 +63,7 @@ def ranges(place: Place) -> list[Row]:
     A PowerSoftmax decoder is trained on text; then three copies go on equally long: without a loss for
     sites, with hinges on ranges, and with the iteration-aware loss beside them.
     """
-    data = _text(place, 16 if place.quick else 64, 64 if place.quick else 1200)
+    data = text_data(place, 16 if place.quick else 64, 64 if place.quick else 1200)
     base = small.attending(_reader(place, 1 if place.quick else 4, 16 if place.quick else 64), "power")
     small.fit(base, data, epochs=0.5 if place.quick else 4.0, rate=3e-3)
     rows = [_range_row("before", base, data)]
@@ -113,7 +93,7 @@ def _range_row(name: str, model: nn.Module, data: Data) -> Row:
 
 def inductive_bias(place: Place) -> list[Row]:
     """How far, and how evenly, each layer attends: softmax and powers, trained on the same text."""
-    data = _text(place, 16 if place.quick else 64, 64 if place.quick else 1200)
+    data = text_data(place, 16 if place.quick else 64, 64 if place.quick else 1200)
     kinds: list[tuple[str, small.Attention, int]] = [("softmax", "softmax", 0)]
     kinds += [(f"p = {p}", "power", p) for p in ((4,) if place.quick else (2, 4, 6, 8))]
     rows: list[Row] = []
@@ -151,7 +131,9 @@ def spread(weights: Tensor) -> tuple[float, float]:
 
 
 def reasoning(place: Place) -> list[Row]:
-    """Associative recall from scratch by three kinds of attention, and LAMBADA and PIQA by stories260K."""
+    """Associative recall from scratch by three kinds of attention, and LAMBADA and PIQA by stories260K before
+    and after conversion.
+    """
     rows: list[Row] = []
     count, epochs = (64, 1.0) if place.quick else (6000, 12.0)
     data = Data(small.recall(count), small.recall(64 if place.quick else 1000, seed=1))
@@ -165,32 +147,47 @@ def reasoning(place: Place) -> list[Row]:
             {"task": "recall", "attention": attention, "accuracy": found.accuracy, "scored": found.count}
         )
     if not place.quick:
-        rows += _questions(place)
-    return rows
+        return rows + _questions(place)
+    tiny = small.decoder(vocabulary=32, width=16, layers=1, tokens=8)
+    one = Choice(torch.tensor([1, 2]), (torch.tensor([3]), torch.tensor([4, 5])), 1)
+    return rows + asked_of(tiny, "original", [replace(one, answers=one.answers[:1], right=0)] * 4, [one] * 4)
 
 
 def _questions(place: Place, most: int = 200) -> list[Row]:
-    model, _ = real.stories(str(place.data))
-    words, pairs = real.lambada(str(place.data), most), real.piqa(str(place.data), most)
-    return [
-        {
-            "task": "LAMBADA",
-            "attention": "softmax",
-            "accuracy": last_word(model, words),
-            "scored": len(words),
-        },
-        {
-            "task": "PIQA",
-            "attention": "softmax",
-            "accuracy": multiple_choice(model, pairs),
-            "scored": len(pairs),
-        },
-    ]
+    """Zero-shot and few-shot scores of stories260K and of its private form, which case `lm` trains or has
+    trained.
+    """
+    root = str(place.data)
+    model, example = real.stories(root)
+    done = convert(
+        model,
+        real.tinystories(root),
+        CASES["lm"].recipes[0],
+        place.out / "lm-default-0",
+        example_inputs=(example,),
+        relaxed=True,
+    )
+    words, pairs = real.lambada(root, most + SHOTS), real.piqa(root, most + SHOTS)
+    rows: list[Row] = []
+    for form, asked in (("original", done.original), ("private", done.model)):
+        rows += asked_of(asked, form, words, pairs)
+    return rows
+
+
+def asked_of(model: nn.Module, form: str, words: Sequence[Choice], pairs: Sequence[Choice]) -> list[Row]:
+    """Scores of both tasks without and with examples: the first `SHOTS` of each, which are not asked."""
+    rows: list[Row] = []
+    for shots in (0, SHOTS):
+        for task, found, metric in (("LAMBADA", words, last_word), ("PIQA", pairs, multiple_choice)):
+            asked = few_shot(found[SHOTS:], found[:shots])
+            values = {"accuracy": metric(model, asked), "scored": len(asked)}
+            rows.append({"task": task, "attention": form, "shots": str(shots), **values})
+    return rows
 
 
 def deep(place: Place) -> list[Row]:
     """32 layers of small width: the loss at the start and the end, and steps that were not finite."""
-    data = _text(place, 16 if place.quick else 32, 64 if place.quick else 640)
+    data = text_data(place, 16 if place.quick else 32, 64 if place.quick else 640)
     rows: list[Row] = []
     kinds: tuple[small.Attention, ...] = ("softmax", "power", "pointwise", "pointwise-unscaled")
     for layers in (4,) if place.quick else (8, 32):
@@ -255,14 +252,19 @@ def cifar_vit(place: Place) -> list[Row]:
 
 def ablation(place: Place) -> list[Row]:
     """What each part of a conversion is worth: one changed at a time, three seeds each, with the spread."""
-    data = _text(place, 16 if place.quick else 32, 64 if place.quick else 600)
+    data = text_data(place, 16 if place.quick else 32, 64 if place.quick else 600)
     seeds = (0,) if place.quick else (0, 1, 2)
     default = recipe("default")
+    targets = default.stages[0].targets
     arms: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         "default": ({}, {}),
         "learnt constants for norms": ({"norm": "constant"}, {}),
+        "BatchNorm for norms": ({"norm": "batch"}, {}),
         "pointwise, 1/sqrt(L)": ({"attention": "pointwise"}, {}),
+        "pointwise, unscaled": ({"attention": "pointwise", "length_scaled": False}, {}),
         "no losses of sites": ({}, {"sites": 0.0}),
+        "no range loss": ({}, {"targets": replace(targets, ranges=0.0)}),
+        "no variance loss": ({}, {"targets": replace(targets, variances=0.0)}),
         "no shift": ({"shifted": False}, {}),
         "degree 3": ({"activation": 3}, {}),
         "degree 15": ({"activation": 15}, {}),
@@ -307,20 +309,13 @@ def _converted(
     return math.exp(min(after - before, 50.0))
 
 
-@dataclass(frozen=True)
-class Study:
-    """A study and what its run costs on 2 cores."""
-
-    about: str
-    minutes: float
-    run: Callable[[Place], Sequence[Row]]
-
-
 STUDIES: Mapping[str, Study] = MappingProxyType(
     {
         "ranges": Study("ranges, variances and iterations under three losses", 6.0, ranges),
         "inductive-bias": Study("distance and entropy of attention by layer and power", 8.0, inductive_bias),
-        "reasoning": Study("associative recall; LAMBADA and PIQA", 12.0, reasoning),
+        "reasoning": Study(
+            "associative recall; LAMBADA and PIQA before and after, zero- and few-shot", 12.0, reasoning
+        ),
         "deep": Study("32 layers, three kinds of attention, two rates", 20.0, deep),
         "cifar-vit": Study("a vision transformer on CIFAR-10 and its variants", 90.0, cifar_vit),
         "ablation": Study("parts of a conversion, three seeds", 12.0, ablation),

@@ -23,6 +23,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HOMES = {
     "torch": ("backends/fixed_torch.py", "capture", "nn", "train", "demo"),
     "transformers": ("capture", "nn", "train", "demo"),
+    "lm_eval": ("train/harness.py",),
     "datasets": ("train/rows.py",),
     "safetensors": ("capture/streamed.py", "train", "demo"),
     "sklearn": ("demo",),

@@ -143,3 +143,11 @@ def test_measured_batch_norm_has_the_statistics_of_the_data():
     assert not model.training and not model[0].training and not model[0].inner.training
     torch.testing.assert_close(model[0].inner.running_mean, data.mean(dim=(0, 1)), atol=1e-4, rtol=1e-4)
     assert model(data).detach().std() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_copy_may_share_its_weights():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.LayerNorm(4))
+    rule = polynomial_rule(3, (-2.0, 2.0))
+    alone, shared = (swap(model, [rule], share=share).model for share in (False, True))
+    assert alone[0].weight is not model[0].weight and shared[0].weight is model[0].weight
+    assert type(shared[1]) is type(alone[1]) and type(model[1]) is nn.ReLU

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from benchmarks import training_small as small
-from benchmarks.training import main
+from benchmarks.training import STUDIES, main
 from benchmarks.training_cases import CASES
-from benchmarks.training_studies import STUDIES, spread
+from benchmarks.training_studies import spread
 from cipherformer.report import schema
 from cipherformer.train.data import IGNORED
 

@@ -56,6 +56,7 @@ _DATA_OPTIONS = (
 @click.argument("model")
 @click.option("-r", "--recipe", "recipe_name", default="default", show_default=True, help="By name.")
 @data_options
+@click.option("--metric", multiple=True, help="Also score by f1, matthews, pearson, .., or glue:TASK.")
 @click.option(
     "-o",
     "--out",
@@ -76,6 +77,7 @@ def convert(
     data_reference: str,
     text_column: tuple[str, ...],
     label_column: str,
+    metric: tuple[str, ...],
     out: Path,
     epochs: float,
     seed: int,
@@ -95,6 +97,7 @@ def convert(
 
     chosen = _lengthened(recipe(recipe_name), epochs)
     data = read_training_data(model, data_reference, tokens, (text_column, label_column))
+    data = replace(data, metrics=(*data.metrics, *metric))
     console.print(f"{chosen.name} ({chosen.source}): {chosen.about}")
     with _watch(console) as watch:
         done = conversions.convert(

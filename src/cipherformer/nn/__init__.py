@@ -14,6 +14,7 @@ from cipherformer.nn.attention import (
 from cipherformer.nn.blend import Blend
 from cipherformer.nn.norm import (
     BatchNorm,
+    ChannelsFirst,
     ConstantNorm,
     HeadBatchNorm,
     InverseSqrt,
@@ -25,6 +26,7 @@ __all__ = [
     "BatchNorm",
     "Blend",
     "ChannelScaled",
+    "ChannelsFirst",
     "ConstantNorm",
     "DotProductAttention",
     "HeadBatchNorm",

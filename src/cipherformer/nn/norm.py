@@ -163,3 +163,15 @@ class PolynomialNorm(nn.Module):
     def extra_repr(self) -> str:
         """For printing."""
         return f"epsilon={self.epsilon:g}, centre={self.centre}"
+
+
+class ChannelsFirst(nn.Module):
+    """A norm over the last axis, of images [B, C, H, W] over their channels."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same shape."""
+        return self.inner(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

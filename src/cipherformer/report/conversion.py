@@ -55,10 +55,10 @@ def stages_table(report: Mapping[str, Any]) -> Table:
 
 
 def score_text(values: Mapping[str, Any]) -> str:
-    """Perplexity of a language model, accuracy of a classifier."""
-    if values["perplexity"] is not None:
-        return f"{values['perplexity']:.3f}"
-    return f"{values['accuracy']:.2%}"
+    """Perplexity of a language model, accuracy of a classifier; and the metrics that were asked for."""
+    perplexed = values["perplexity"] is not None
+    first = f"{values['perplexity']:.3f}" if perplexed else f"{values['accuracy']:.2%}"
+    return ", ".join([first, *(f"{name} {value:.3f}" for name, value in values.get("metrics", {}).items())])
 
 
 def ranges_table(report: Mapping[str, Any]) -> Table:

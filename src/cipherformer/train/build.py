@@ -51,10 +51,12 @@ class Swapper:
         conversion: the recipe.
         batches: inputs to measure on, as the model takes them; None brings in the structure alone, into which
             weights are loaded.
+        share: see `swap`.
     """
 
     conversion: Conversion
     batches: Callable[[nn.Module], Sequence[Batch]] | None
+    share: bool = False
 
     def __call__(self, model: nn.Module, stage: Stage) -> tuple[nn.Module, tuple[Site, ...]]:
         """A copy of the model with the stage's kinds replaced, and what was replaced."""
@@ -63,7 +65,8 @@ class Swapper:
             rule = self._rule(model, kind)
             if rule is None or not any(type(m) in rule.types for m in model.modules()):
                 continue
-            swapped = swap(model, [rule if stage.transition == "at_once" else rules.gradual(rule)])
+            whole = stage.transition == "at_once"
+            swapped = swap(model, [rule if whole else rules.gradual(rule)], share=self.share)
             model, sites = swapped.model, sites + swapped.sites
             if self.batches is not None:
                 self._settle(model, kind)
@@ -94,7 +97,7 @@ class Swapper:
         if forms.norm == "keep" or not types:
             return None
         if forms.norm == "batch":
-            return batch_norm_rule()
+            return batch_norm_rule(types)
         measured = None
         if self.batches is not None:
             measured = sample_sites(model, self.batches(model), types, value=variance)
@@ -174,7 +177,7 @@ def weighting(model: nn.Module, forms: Forms) -> Rule | None:
     if forms.attention == "two_quad":
         return rules.weighting_rule(lambda: TwoQuad(forms.offset))
     if forms.attention == "pointwise":
-        return rules.pointwise_rule(model, head_norm=forms.head_norm)
+        return rules.pointwise_rule(model, head_norm=forms.head_norm, scaled=forms.length_scaled)
     return None
 
 

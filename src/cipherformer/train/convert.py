@@ -117,7 +117,7 @@ def convert(
             why=f"{conversion.name!r} replaces attention, norms, activations and pooling",
             fix="check that the model has such layers, and that they are called in its forward",
         )
-    before = score(original, data.test)
+    before = score(original, data.test, metrics=data.metrics)
     state = _start(folder, original, data, conversion, seed, before)
     current = _rebuilt(original, conversion, state)
     structure = current
@@ -126,7 +126,7 @@ def convert(
     for number in range(max(state.stage, 0), len(conversion.stages)):
         current = runner.stage(structure if number == state.stage else current, number)
     current = freeze_polynomials(current).eval()
-    after = score(current, data.test)
+    after = score(current, data.test, metrics=data.metrics)
     ranges = measured_ranges(current, data)
     problems = violations(ranges, conversion.contract)
     facts = {
@@ -273,7 +273,7 @@ class _Runner:
         run_steps(model, self.original, self.data, stage, optimizer, seed=seed, start=state.step, after=after)
 
     def _score(self, model: nn.Module) -> Score:
-        return score(model, self.data.test.first(SCORED_BETWEEN))
+        return score(model, self.data.test.first(SCORED_BETWEEN), metrics=self.data.metrics)
 
     def _ended(self, model: nn.Module, stage: Stage) -> nn.Module:
         end_blends(model)

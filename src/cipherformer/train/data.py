@@ -25,7 +25,8 @@ class Part:
     Args:
         inputs: [n, ...] floating-point, or token ids [n, L] (int64), which are looked up in the model's
             table.
-        labels: [n] classes, or [n, L] the next token of each position; -100 is not counted.
+        labels: [n] classes, [n] floating-point numbers (regression), or [n, L] the next token of each
+            position; -100 is not counted.
         mask: [n, L], 1 where an input has a token and 0 where it is filled up: the model's second argument.
             None where all inputs are whole.
     """
@@ -66,11 +67,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Data:
-    """Parts to train on and to score on; nothing is in both. `augment` names a transformation of images."""
+    """Parts to train on and to score on; nothing is in both.
+
+    Args:
+        train: to train on.
+        test: to score on.
+        augment: names a transformation of images.
+        metrics: scores besides accuracy, by name; see `train.metrics`.
+    """
 
     train: Part
     test: Part
     augment: str = ""
+    metrics: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> bool:
@@ -82,9 +91,9 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], *, held_out: float = 0.2, wh
     """Data from named arrays.
 
     Args:
-        arrays: `inputs` [n, ...] and `labels`, with `mask` [n, L] if inputs are filled up, or `tokens`
-            [n, L + 1] (language modelling); the same names with `_test` appended for the part to score.
-            Without them the last share of the rows is held out.
+        arrays: `inputs` [n, ...] and `labels` (not whole ones mean regression), with `mask` [n, L] if inputs
+            are filled up, or `tokens` [n, L + 1] (language modelling); the same names with `_test` appended
+            for the part to score. Without them the last share of the rows is held out.
         held_out: that share.
         where: for messages.
 
@@ -118,7 +127,9 @@ def _part(arrays: Mapping[str, NDArray[Any]], suffix: str) -> Part | None:
     if f"inputs{suffix}" not in arrays or f"labels{suffix}" not in arrays:
         return None
     inputs = torch.from_numpy(np.ascontiguousarray(arrays[f"inputs{suffix}"]))
-    labels = torch.from_numpy(np.asarray(arrays[f"labels{suffix}"]).astype(np.int64))
+    given_labels = np.asarray(arrays[f"labels{suffix}"])
+    whole = bool(np.all(given_labels == np.round(given_labels)))
+    labels = torch.from_numpy(given_labels.astype(np.int64 if whole else np.float32))
     given = arrays.get(f"mask{suffix}")
     mask = None if given is None else torch.from_numpy(np.asarray(given)).bool()
     return Part(inputs.float() if inputs.is_floating_point() else inputs.long(), labels, mask)

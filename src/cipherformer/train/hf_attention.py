@@ -16,6 +16,9 @@ NAME = "cipherformer"
 SITE = "attention_weights"
 """The weighting's name inside an attention module."""
 
+CLOSED_BELOW = -50.0
+"""An additive mask below this closes a position, as -100 does in Swin: exp(-50) is 0 beside 1 in float32."""
+
 _found: list[nn.Module] = []
 
 
@@ -37,7 +40,7 @@ def attend(
         query: [B, H, T, d].
         key: [B, G, S, d], G dividing H: grouped queries.
         value: [B, G, S, d].
-        attention_mask: boolean (true: attend), or additive with -inf or the lowest number where masked.
+        attention_mask: boolean (true: attend), or additive with numbers below `CLOSED_BELOW` where masked.
         scaling: of the scores; 1/sqrt(d) by default.
         dropout: of the weights, in training.
         softcap: bound of the scores, by tanh.
@@ -67,7 +70,7 @@ def split_mask(mask: Tensor | None, length: int) -> tuple[Tensor | None, Tensor 
     mask = mask[..., :length]
     if mask.dtype == torch.bool:
         return mask, None
-    open_ = mask > 0.5 * torch.finfo(mask.dtype).min
+    open_ = mask > CLOSED_BELOW
     return open_, torch.where(open_, mask, torch.zeros_like(mask))
 
 

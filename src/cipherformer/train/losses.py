@@ -27,6 +27,8 @@ class Targets:
         variance_ratio: largest hi/lo over the batch of a variance that is normalised by; None leaves it
             alone.
         variance_ceiling: the largest such variance; None leaves it alone.
+        ranges: weight of the losses of ranges and normalisers among those of sites.
+        variances: weight of those of variances.
         iterations: weight of `iteration_loss` for every normaliser and variance: it goes on where hinges end.
     """
 
@@ -36,6 +38,8 @@ class Targets:
     activation_bound: float | None = None
     variance_ratio: float | None = None
     variance_ceiling: float | None = None
+    ranges: float = 1.0
+    variances: float = 1.0
     iterations: float = 0.0
 
 
@@ -78,7 +82,12 @@ def site_loss(observations: Iterable[Observation], targets: Targets) -> Tensor:
 
     Raises nothing on an empty list: a model without sites has loss 0.
     """
-    return sum((_one_site(seen, targets) for seen in observations), torch.zeros(()))
+    return sum((_weight(seen, targets) * _one_site(seen, targets) for seen in observations), torch.zeros(()))
+
+
+def _weight(seen: Observation, targets: Targets) -> float:
+    of_variance = isinstance(seen.module, InverseSqrt) or is_norm(seen.module)
+    return targets.variances if of_variance else targets.ranges
 
 
 def _one_site(seen: Observation, targets: Targets) -> Tensor:

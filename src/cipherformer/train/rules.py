@@ -13,6 +13,7 @@ from cipherformer.errors import ModelError
 from cipherformer.nn import (
     Blend,
     ChannelScaled,
+    ChannelsFirst,
     ConstantNorm,
     Pointwise,
     PolynomialActivation,
@@ -21,7 +22,7 @@ from cipherformer.nn import (
     fit_inverse_sqrt,
 )
 from cipherformer.nn.activation import fit_activation, function_of
-from cipherformer.train.sites import Measured, norm_epsilon, norm_types
+from cipherformer.train.sites import Measured, channels_first, norm_epsilon, norm_types
 from cipherformer.train.swap import ACTIVATION_NAMES, Rule
 
 Make = Callable[[], nn.Module]
@@ -34,16 +35,17 @@ def weighting_rule(make: Make) -> Rule:
     return Rule("attention", (Softmax,), lambda _name, _old: make())
 
 
-def pointwise_rule(model: nn.Module, *, head_norm: bool = False) -> Rule:
+def pointwise_rule(model: nn.Module, *, head_norm: bool = False, scaled: bool = True) -> Rule:
     """Softmax weightings become `nn.Pointwise`, with a BatchNorm2d over the heads of each if asked for.
 
     Args:
         model: whose attention is meant.
         head_norm: the number of heads is that which the attention module says it has; none where none does.
+        scaled: by 1/sqrt(L).
     """
 
     def build(name: str, _old: nn.Module) -> nn.Module:
-        return Pointwise(heads=heads_of(model, name) if head_norm else None)
+        return Pointwise(heads=heads_of(model, name) if head_norm else None, scaled=scaled)
 
     return Rule("attention", (Softmax,), build)
 
@@ -166,7 +168,7 @@ def _norm_rule(
             new.weight.copy_(weight)
             if bias is not None and new.bias is not None:
                 new.bias.copy_(bias)
-        return new.to(weight)
+        return ChannelsFirst(new.to(weight)) if channels_first(old) else new.to(weight)
 
     return Rule("norm", norm_types(model), build)
 

@@ -98,6 +98,11 @@ def norm_types(model: nn.Module) -> tuple[type[nn.Module], ...]:
     return tuple(sorted(named, key=lambda t: (t is not nn.LayerNorm, t.__qualname__)))
 
 
+def channels_first(norm: nn.Module) -> bool:
+    """Whether a norm is over axis 1 of images, as ConvNeXt has them."""
+    return getattr(norm, "data_format", "") == "channels_first"
+
+
 def norm_epsilon(norm: nn.Module) -> float:
     """What a LayerNorm or RMSNorm adds to the variance."""
     names = ("eps", "variance_epsilon", "epsilon")
@@ -110,5 +115,7 @@ def variance(norm: nn.Module, x: Tensor) -> Tensor:
     """
     if isinstance(norm, PolynomialNorm):
         return norm.variance(x)
+    if channels_first(norm):
+        x = x.movedim(1, -1)
     centred = x - x.mean(dim=-1, keepdim=True) if isinstance(norm, nn.LayerNorm) else x
     return centred.square().mean(dim=-1, keepdim=True) + norm_epsilon(norm)

@@ -23,6 +23,7 @@ class Forms:
         offset: of 2Quad.
         head_norm: pointwise attention gets a BatchNorm2d over its heads (vision models), where a module says
             how many it has.
+        length_scaled: pointwise attention is divided by the root of the length.
         score_bound: largest |score| that enters PowerSoftmax after the swap; None leaves the scores.
         activation: degree of the polynomials; 0 keeps activations.
         budget: error that all activations' polynomials together may make, and all norms': their degrees are
@@ -45,6 +46,7 @@ class Forms:
     shifted: bool = False
     offset: float = 5.0
     head_norm: bool = False
+    length_scaled: bool = True
     score_bound: float | None = 1.0
     activation: int = 7
     budget: float | None = None

@@ -18,6 +18,7 @@ from cipherformer.train.data import IGNORED, Data, Part, augmented
 from cipherformer.train.guard import check_finite
 from cipherformer.train.losses import distillation_loss, site_loss
 from cipherformer.train.memory import checkpointed
+from cipherformer.train.metrics import is_regression
 from cipherformer.train.observe import SITE_TYPES, observe
 from cipherformer.train.sites import ACTIVATIONS, norm_types
 from cipherformer.train.stage import Stage
@@ -89,8 +90,21 @@ def _generator(seed: int, number: int, purpose: int) -> torch.Generator:
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy: logits [B, K] with classes [B], or [B, L, V] with tokens [B, L]."""
+    """Cross-entropy: logits [B, K] with classes [B], or [B, L, V] with tokens [B, L]; mean square error of
+    [B, 1] with numbers [B]. Half precision is computed in float32.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if is_regression(labels):
+        return F.mse_loss(logits.flatten(), labels)
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED)
+
+
+def soft_loss(logits: Tensor, wanted: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Distillation of the logits that count; of numbers, as SecFormer has it, the error of the labels."""
+    if is_regression(labels):
+        return task_loss(logits, labels)
+    kept = labels.flatten() != IGNORED
+    return distillation_loss(logits.flatten(0, -2)[kept], wanted.flatten(0, -2)[kept], temperature)
 
 
 def run_steps(
@@ -143,10 +157,7 @@ def run_steps(
             sites = site_loss(seen.take(), stage.targets) if stage.sites else torch.zeros(())
             loss = stage.task * task + stage.sites * sites + taps.loss(stage)
             if stage.soft:
-                kept = batch.labels.flatten() != IGNORED
-                soft = distillation_loss(
-                    logits.flatten(0, -2)[kept], wanted.flatten(0, -2)[kept], stage.temperature
-                )
+                soft = soft_loss(logits, wanted, batch.labels, stage.temperature)
                 loss = loss + stage.soft * soft
             check_finite(loss, model, *(t.detach() for t in fed))
             optimizer.zero_grad(set_to_none=True)

@@ -70,7 +70,13 @@ class Swapped:
         return sum(site.kind == kind for site in self.sites)
 
 
-def swap(model: nn.Module, rules: Sequence[Rule], *, expected: Mapping[str, int] | None = None) -> Swapped:
+def swap(
+    model: nn.Module,
+    rules: Sequence[Rule],
+    *,
+    expected: Mapping[str, int] | None = None,
+    share: bool = False,
+) -> Swapped:
     """A copy of the model in which every module that a rule names is replaced.
 
     Only modules are seen: a model that calls `F.softmax` in its `forward` keeps it, and capture refuses it
@@ -80,11 +86,13 @@ def swap(model: nn.Module, rules: Sequence[Rule], *, expected: Mapping[str, int]
         model: left as it is.
         rules: at most one for each module type.
         expected: number of sites by kind, where known; a rule that finds none fails anyway.
+        share: the copy has the model's own parameters, for a model that does not fit into memory twice:
+            training one then trains the other.
 
     Raises:
         ModelError: a rule without sites, a wrong count, or a module that cannot be replaced.
     """
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model, {id(p): p for p in model.parameters()} if share else {})
     rule_of = {t: rule for rule in rules for t in rule.types}
     sites: list[Site] = []
     made: dict[nn.Module, nn.Module] = {}
@@ -153,22 +161,30 @@ def _from_multihead(name: str, old: nn.MultiheadAttention, weights: nn.Module) -
     return MultiheadAdapter(new.to(old.in_proj_weight))
 
 
-def batch_norm_rule() -> Rule:
-    """LayerNorm becomes BatchNorm over the features; its statistics still have to be measured or trained."""
+def batch_norm_rule(types: tuple[type[nn.Module], ...] = (nn.LayerNorm,)) -> Rule:
+    """Norms over the last axis become BatchNorm over the features; its statistics still have to be measured
+    or trained.
+
+    Args:
+        types: LayerNorm, and whatever has `weight` and perhaps `bias` as it has.
+    """
 
     def build(name: str, old: nn.Module) -> nn.Module:
-        assert isinstance(old, nn.LayerNorm)
-        if len(old.normalized_shape) != 1:
-            raise ModelError("a LayerNorm over several axes cannot be replaced", where=name)
-        new = BatchNorm(old.normalized_shape[0], old.eps)
+        weight, bias = getattr(old, "weight", None), getattr(old, "bias", None)
+        found = getattr(old, "normalized_shape", None)
+        shape: tuple[int, ...] = tuple(found or (() if weight is None else weight.shape))
+        if len(shape) != 1 or getattr(old, "data_format", "channels_last") != "channels_last":
+            kind = type(old).__name__
+            raise ModelError(f"a {kind} over several axes, or not the last, cannot be replaced", where=name)
+        new = BatchNorm(shape[0], getattr(old, "eps", 1e-5))
         with torch.no_grad():
-            if old.weight is not None:
-                new.inner.weight.copy_(old.weight)
-            if old.bias is not None:
-                new.inner.bias.copy_(old.bias)
+            if weight is not None:
+                new.inner.weight.copy_(weight)
+            if bias is not None:
+                new.inner.bias.copy_(bias)
         return new
 
-    return Rule("norm", (nn.LayerNorm,), build)
+    return Rule("norm", types, build)
 
 
 def polynomial_rule(

@@ -151,8 +151,6 @@ def _floats(value: Any) -> Any:
 
 LARGE: Mapping[str, Study] = MappingProxyType(
     {
-        "deep-billion": Study(
-            "32 layers, 2048 wide: converted, captured, priced, 5 steps in bfloat16", 25.0, billion
-        ),
+        "deep-billion": Study("32 layers, 2048 wide: converted, captured, priced, 5 steps", 25.0, billion),
     }
 )

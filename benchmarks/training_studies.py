@@ -313,9 +313,7 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
     {
         "ranges": Study("ranges, variances and iterations under three losses", 6.0, ranges),
         "inductive-bias": Study("distance and entropy of attention by layer and power", 8.0, inductive_bias),
-        "reasoning": Study(
-            "associative recall; LAMBADA and PIQA before and after, zero- and few-shot", 12.0, reasoning
-        ),
+        "reasoning": Study("recall; LAMBADA and PIQA before and after, with examples", 20.0, reasoning),
         "deep": Study("32 layers, three kinds of attention, two rates", 20.0, deep),
         "cifar-vit": Study("a vision transformer on CIFAR-10 and its variants", 90.0, cifar_vit),
         "ablation": Study("parts of a conversion, three seeds", 12.0, ablation),

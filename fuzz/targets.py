@@ -53,9 +53,11 @@ def _frames() -> Target:
     zeros = "0" * 64
     examples = (
         (messages.Hello(protocol=1, fingerprint=zeros, parameters=zeros, client=zeros, software="x"), b""),
-        (messages.QueryBegin(number=3, fingerprint=zeros, sizes=[100, 200]), b""),
+        (messages.QueryBegin(number=3, ticket=zeros, fingerprint=zeros, sizes=[100, 200]), b""),
         (messages.KeyChunk(), b"payload" * 9),
-        (messages.Progress(phase="run", done=1, total=2), b""),
+        (messages.Progress(phase="run", done=1, total=2, layer="block.0"), b""),
+        (messages.Resume(number=3, ticket=zeros), b""),
+        (messages.Cancel(), b""),
         (messages.Error(code="bad", fatal=True, what="a", where="b", why="c", fix="d"), b""),
         (messages.KeyWant(names=["rotate.1.3", "relinearise.0.4"]), b""),
     )

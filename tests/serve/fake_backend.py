@@ -52,6 +52,9 @@ class FakeEvaluation:
     def missing_keys(self) -> list[str]:
         return [name for name in KEY_NAMES if name not in self._keys]
 
+    def layer(self, position: int, /) -> str:
+        return f"block.{position}"
+
     def run(self, query, on_step=None):
         for part in query:
             if not part.startswith(self._tag) or len(part) != 12 + 32:

@@ -37,7 +37,7 @@ def test_questions_are_answered(run_server, connect) -> None:
         {"layer": "head", "node": "n1", "primitive": "rotate", "calls": 2, "seconds": 0.5}
     ]
     assert answer.bytes_up > 88 and answer.bytes_down > 44 and answer.peak_memory_server_bytes > 1 << 20
-    assert seen[0][0] == "uploading keys" and {"queued", "computing"} & {phase for phase, _, _ in seen}
+    assert seen[0][0] == "uploading keys" and {"queued", "computing"} & {phase for phase, *_ in seen}
     until(lambda: [event for event, _ in log].count("answered") == 2)
 
 
@@ -138,7 +138,7 @@ def test_garbage_is_refused_and_the_next_client_is_served(run_server, connect, g
 @pytest.mark.parametrize("cut", [1, 23, 30, 60])
 def test_a_truncated_frame_does_not_stop_the_server(run_server, connect, cut) -> None:
     address, _ = run_server()
-    frame = m.to_frame(m.QueryBegin(number=1, fingerprint="0" * 64, sizes=[44, 44]), 1)
+    frame = m.to_frame(m.QueryBegin(number=1, ticket="0" * 64, fingerprint="0" * 64, sizes=[44, 44]), 1)
     with dial(address) as sock:
         sock.sendall(encode(frame)[:cut])
     with connect(address) as client:
@@ -168,7 +168,9 @@ def fuzzed(run_server, connect):
 
 
 MISBEHAVIOUR = {
-    "query before keys": [m.QueryBegin(number=1, fingerprint=facts().fingerprint, sizes=[44, 44])],
+    "query before keys": [
+        m.QueryBegin(number=1, ticket="0" * 64, fingerprint=facts().fingerprint, sizes=[44, 44])
+    ],
     "key before list": [m.KeyBegin(name=KEY_NAMES[0])],
     "message of the server": [m.KeyWant(names=[])],
     "chunk out of place": [m.QueryChunk()],
@@ -249,7 +251,7 @@ def test_the_least_recently_used_client_makes_room(folder, run_server, connect) 
 def test_a_query_of_the_wrong_form_is_refused(folder, run_server, connect, sizes, fingerprint) -> None:
     address, _ = run_server(query_bytes=1 << 20)
     with connect(address) as client:
-        client._channel.send(m.QueryBegin(number=1, fingerprint=fingerprint, sizes=sizes))
+        client._channel.send(m.QueryBegin(number=1, ticket="0" * 64, fingerprint=fingerprint, sizes=sizes))
         with pytest.raises(RefusedError) as caught:
             client._channel.expect(m.AnswerBegin)
         assert caught.value.fatal
@@ -270,7 +272,7 @@ def test_a_damaged_query_is_refused(run_server, connect) -> None:
     with connect(address) as client:
         query = FakeCipher().encrypt(X)
         channel = client._channel
-        channel.send(m.QueryBegin(number=1, fingerprint=facts().fingerprint, sizes=[44, 44]))
+        channel.send(m.QueryBegin(number=1, ticket="0" * 64, fingerprint=facts().fingerprint, sizes=[44, 44]))
         channel.send(m.QueryChunk(), query[0])
         channel.send(m.QueryChunk(), query[1])
         channel.send(m.QueryEnd(digest=sha256([b"something else"])))
@@ -282,7 +284,7 @@ def test_one_query_at_a_time_and_a_full_queue_says_busy(run_server, connect) -> 
     address, _ = run_server(step_s=0.3, queue=0)
     computing = threading.Event()
 
-    def watch(phase: str, done: int, total: int) -> None:
+    def watch(phase: str, done: int, total: int, layer: str) -> None:
         if phase == "computing":
             computing.set()
 
@@ -302,7 +304,7 @@ def test_waiting_clients_are_served_in_turn(run_server, connect) -> None:
     phases = []
     with (
         connect(address) as first,
-        connect(address, on_progress=lambda phase, done, total: phases.append(phase)) as second,
+        connect(address, on_progress=lambda phase, done, total, layer: phases.append(phase)) as second,
     ):
         threads = [threading.Thread(target=answers, args=(client,)) for client in (first, second)]
         for thread in threads:
@@ -321,15 +323,16 @@ def test_too_many_connections_are_turned_away(run_server, connect) -> None:
 
 
 def test_a_client_that_leaves_stops_its_computation(run_server, connect) -> None:
-    address, log = run_server(step_s=0.05, steps=400)
+    address, log = run_server(step_s=0.05, steps=400, keep_s=0.1)
     client = connect(address)
     query = FakeCipher().encrypt(X)
-    client._send(m.QueryBegin(number=1, fingerprint=facts().fingerprint, sizes=[44, 44]))
+    client._send(m.QueryBegin(number=1, ticket="0" * 64, fingerprint=facts().fingerprint, sizes=[44, 44]))
     for part in query:
         client._send(m.QueryChunk(), part)
     client._send(m.QueryEnd(digest=sha256(query)))
     client._channel.close()
-    until(lambda: any(event in ("refused", "connection lost") for event, _ in log))
+    until(lambda: any(event == "connection lost" for event, _ in log))
+    until(lambda: not any(thread.name == "query" for thread in threading.enumerate()))
 
 
 def test_a_client_that_sends_keys_does_not_push_out_another(folder, run_server, connect) -> None:

@@ -82,6 +82,15 @@ def keygen(signature: Path, out: Path, insecure: bool, quiet: bool, json_path: s
     type=click.IntRange(0, 40),
     help="Round answers to multiples of 2^-BITS: do so if anybody but you will see them (see SECURITY.md).",
 )
+@click.option(
+    "--reconnect",
+    "reconnect_s",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Look for a server that long when a connection drops; a query goes on meanwhile.",
+)
 @quiet_option
 @json_option
 def query(
@@ -91,12 +100,14 @@ def query(
     out: Path | None,
     count: int | None,
     release_bits: int | None,
+    reconnect_s: float,
     quiet: bool,
     json_path: str | None,
 ) -> None:
     """Encrypt inputs, have them answered by a server, and decrypt the answers.
 
-    KEYS is a folder made by `keygen`. Evaluation keys that the server lacks are sent first, once.
+    KEYS is a folder made by `keygen`. Evaluation keys that the server lacks are sent first, once. Interrupted
+    (Ctrl-C), it tells the server to give the query up.
     """
     console = console_for(json_path)
     folder = key_folders.load(keys)
@@ -105,7 +116,7 @@ def query(
     for x in inputs:
         signature.pack(x)  # refuse bad input before any key is sent
     start = time.perf_counter()
-    answers, key_bytes = _ask(console, address, folder, inputs)
+    answers, key_bytes = _ask(console, address, folder, inputs, reconnect_s)
     if release_bits is not None:
         from cipherformer.backends.ckks.client import release
 
@@ -126,7 +137,7 @@ def query(
 
 
 def _ask(
-    console: Console, address: str, folder: key_folders.KeyFolder, inputs: Sequence[Any]
+    console: Console, address: str, folder: key_folders.KeyFolder, inputs: Sequence[Any], reconnect_s: float
 ) -> tuple[list[Answer], int]:
     """All answers, and the bytes of keys that were sent."""
     from cipherformer.serve.ckks_client import connect
@@ -135,17 +146,19 @@ def _ask(
         sending = progress.add_task("connecting", total=None)
         asking = progress.add_task("", total=None, visible=False)
 
-        def show(phase: str, done: int, total: int) -> None:
+        def show(phase: str, done: int, total: int, layer: str) -> None:
             if phase == "uploading keys":
                 text = f"sending keys ({show_bytes(done)} of {show_bytes(total)})"
                 progress.update(sending, description=text, completed=done, total=total)
             else:
-                progress.update(asking, completed=done, total=total or None)
+                where = f", {layer or phase}" if layer or phase == "reconnecting" else ""
+                text = f"asking {len(answers) + 1} of {len(inputs)}{where}"
+                progress.update(asking, description=text, completed=done, total=total or None)
 
         client: Client
-        with connect(address, folder, on_progress=show) as client:
+        answers: list[Answer] = []
+        with connect(address, folder, on_progress=show, reconnect_s=reconnect_s) as client:
             progress.update(sending, visible=False)
-            answers = []
             for number, x in enumerate(inputs, 1):
                 text = f"asking {number} of {len(inputs)}"
                 progress.reset(asking, description=text, total=None, visible=True)

@@ -47,6 +47,15 @@ DEFAULT_ADDRESS = "unix:cipherformer.sock"
     type=click.FloatRange(0.001, 1000),
     help="Of evaluation keys in memory; beyond it they are read from disk when a step needs them.",
 )
+@click.option(
+    "--keep",
+    "keep_s",
+    type=click.FloatRange(0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a query goes on, and its answer waits, after its connection has dropped.",
+)
 @click.option("--log", "log_path", type=NEW_FILE, help="File for the log, a JSON object a line; else stderr.")
 def serve(
     plan: Path,
@@ -57,6 +66,7 @@ def serve(
     max_clients: int,
     max_weight_gb: float,
     max_key_memory_gb: float | None,
+    keep_s: float,
     log_path: Path | None,
 ) -> None:
     """Answer encrypted queries for the plan in folder PLAN.
@@ -70,7 +80,8 @@ def serve(
 
     console = console_for("-")
     loaded = Plan.load(plan)
-    options = ServerOptions(store=StoreLimits(client_bytes=int(max_key_gb * 1e9), clients=max_clients))
+    limits = StoreLimits(client_bytes=int(max_key_gb * 1e9), clients=max_clients)
+    options = ServerOptions(store=limits, keep_s=keep_s)
     with contextlib.ExitStack() as stack:
         log = json_log(stack.enter_context(log_path.open("a")) if log_path else sys.stderr)
         with console.status("encoding weights"):

@@ -59,6 +59,10 @@ class Address:
         return bool(self.path) or self.host in _LOOPBACK
 
 
+class UnreachableError(ProtocolError):
+    """Nobody listens at an address."""
+
+
 def listen(address: Address) -> tuple[socket.socket, Address]:
     """Opens a listening socket and returns it with its final address (the port chosen by the system).
 
@@ -86,7 +90,7 @@ def connect(address: Address, timeout_s: float) -> socket.socket:
     """Connects within `timeout_s` seconds.
 
     Raises:
-        ProtocolError: if nobody listens there.
+        UnreachableError: if nobody listens there.
     """
     family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -97,7 +101,7 @@ def connect(address: Address, timeout_s: float) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         sock.close()
-        raise ProtocolError(
+        raise UnreachableError(
             "cannot reach the server",
             where=str(address),
             why=str(error),

@@ -51,8 +51,9 @@ def connect(
     address: str | Address,
     keys: str | Path | KeyFolder,
     *,
-    on_progress: OnProgress = lambda phase, done, total: None,
+    on_progress: OnProgress = lambda phase, done, total, layer: None,
     silence_s: float = 10.0,
+    reconnect_s: float = 60.0,
 ) -> Client:
     """Connects to a server and hands over the evaluation keys it lacks.
 
@@ -61,6 +62,7 @@ def connect(
         keys: folder made by `make_keys`.
         on_progress: called while keys are sent and while the server computes.
         silence_s: seconds without a sign of life after which the server counts as dead.
+        reconnect_s: seconds for which a connection that drops under a query is sought again.
 
     Returns:
         A client; use it as a context manager, and call `ask` with one input.
@@ -75,4 +77,6 @@ def connect(
     signature = Signature.from_json(folder.signature)
     cipher = ClientKeys.load(signature, folder.secret_path)
     facts = PlanFacts.of(signature)
-    return Client(where, facts, folder, cipher, on_progress=on_progress, silence_s=silence_s)
+    return Client(
+        where, facts, folder, cipher, on_progress=on_progress, silence_s=silence_s, reconnect_s=reconnect_s
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,15 +17,16 @@ from numpy.typing import NDArray
 from cipherformer import __version__
 from cipherformer.errors import KeyMismatchError, ProtocolError
 from cipherformer.serve import messages as m
-from cipherformer.serve.address import Address, connect
+from cipherformer.serve.address import Address, UnreachableError, connect
 from cipherformer.serve.channel import Assembly, Channel, RefusedError, chunks, digest
 from cipherformer.serve.interface import Cipher, Input, PlanFacts
 from cipherformer.serve.keys import KeyFolder
 from cipherformer.serve.wire import ClosedError, FrameError, SilenceError
 
 M = TypeVar("M")
-OnProgress = Callable[[str, int, int], None]
-"""Called with (phase, done, total): `uploading keys` in bytes, then what the server says it does."""
+OnProgress = Callable[[str, int, int, str], None]
+"""Called with (phase, done, total, layer): `uploading keys` in bytes, then what the server says it does, in
+steps of the plan, and the model's layer that it has reached; `reconnecting` in attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Client:
         cipher: encrypts and decrypts with the secret key.
         on_progress: called while keys are sent and while the server computes.
         silence_s: seconds without a sign of life after which the server counts as dead.
+        reconnect_s: seconds for which a connection that drops while a query is computed is sought again; the
+            query goes on meanwhile, or begins anew on a server that was started again.
 
     Raises:
         KeyMismatchError: if the keys were made for other parameters.
@@ -77,8 +81,9 @@ class Client:
         keys: KeyFolder,
         cipher: Cipher,
         *,
-        on_progress: OnProgress = lambda phase, done, total: None,
+        on_progress: OnProgress = lambda phase, done, total, layer: None,
         silence_s: float = 10.0,
+        reconnect_s: float = 0.0,
     ) -> None:
         if keys.manifest.parameters != facts.parameters:
             raise KeyMismatchError(
@@ -87,16 +92,11 @@ class Client:
                 fix="make keys for this plan with `cipherformer keygen`",
             )
         self._facts, self._keys, self._cipher, self._on_progress = facts, keys, cipher, on_progress
+        self._address, self._silence_s, self._reconnect_s = address, silence_s, reconnect_s
         self._number = 0
         self.key_bytes_sent = 0
-        self._channel = Channel(connect(address, silence_s), silence_s=silence_s)
-        try:
-            with self._explained():
-                self._greet()
-                self._hand_over_keys()
-        except BaseException:
-            self._channel.close()
-            raise
+        with self._explained():
+            self._channel = self._connected()
 
     def __enter__(self) -> Client:
         return self
@@ -124,6 +124,15 @@ class Client:
             self._channel.expect(m.Pong)
         return time.perf_counter() - start
 
+    def cancel(self) -> None:
+        """Gives up the query that another thread waits for in `ask`, which then raises `RefusedError`
+        with the code `cancelled`.
+
+        Raises:
+            ProtocolError: if the server is gone.
+        """
+        self._channel.send(m.Cancel())
+
     def ask(self, x: Input) -> Answer:
         """Encrypts one input, sends it, waits, and decrypts the answer.
 
@@ -138,8 +147,8 @@ class Client:
         start = time.perf_counter()
         query = self._cipher.encrypt(x)
         encrypted = time.perf_counter()
-        frames = self._channel.frames
-        up, down = frames.bytes_sent, frames.bytes_received
+        self._up, self._down = 0, 0
+        before = self._traffic()
         with self._explained():
             parts, end, trace = self._exchange(query)
         received = time.perf_counter()
@@ -151,11 +160,28 @@ class Client:
             seconds_encrypt=encrypted - start,
             seconds_server=end.seconds,
             seconds_decrypt=done - received,
-            bytes_up=frames.bytes_sent - up,
-            bytes_down=frames.bytes_received - down,
+            bytes_up=self._traffic()[0] - before[0],
+            bytes_down=self._traffic()[1] - before[1],
             trace=trace,
             peak_memory_server_bytes=end.peak_memory_bytes,
         )
+
+    def _traffic(self) -> tuple[int, int]:
+        """Bytes sent and received, connections that dropped counted."""
+        frames = self._channel.frames
+        return self._up + frames.bytes_sent, self._down + frames.bytes_received
+
+    def _connected(self) -> Channel:
+        """A connection to a server that has the keys."""
+        channel = Channel(connect(self._address, self._silence_s), silence_s=self._silence_s)
+        self._channel = channel
+        try:
+            self._greet()
+            self._hand_over_keys()
+        except BaseException:
+            channel.close()
+            raise
+        return channel
 
     def _greet(self) -> None:
         facts = self._facts
@@ -183,19 +209,56 @@ class Client:
             for chunk in self._keys.read_chunks(entries[name]):
                 self._send(m.KeyChunk(), chunk)
                 self.key_bytes_sent += len(chunk)
-                self._on_progress("uploading keys", self.key_bytes_sent, total)
+                self._on_progress("uploading keys", self.key_bytes_sent, total, "")
             self._send(m.KeyEnd())
             self._expect(m.KeyDone, quiet=True)
 
     def _exchange(self, query: list[bytes]) -> tuple[list[bytes], m.AnswerEnd, list[dict[str, Any]]]:
         self._number += 1
+        ticket = secrets.token_hex(32)
+        try:
+            self._send_query(query, ticket)
+            return self._receive_answer()
+        except (ClosedError, SilenceError, RefusedError) as error:
+            if not (self._reconnect_s and _passing(error)):
+                raise
+        deadline, attempt = time.monotonic() + self._reconnect_s, 0
+        while True:
+            attempt += 1
+            self._on_progress("reconnecting", attempt, 0, "")
+            self._up, self._down = self._traffic()
+            self._channel.close()
+            try:
+                self._connected()
+                return self._resumed(query, ticket)
+            except (ClosedError, SilenceError, UnreachableError, RefusedError) as error:
+                if time.monotonic() > deadline or not _passing(error):
+                    raise
+                time.sleep(min(2.0, 0.1 * 2**attempt))
+
+    def _resumed(
+        self, query: list[bytes], ticket: str
+    ) -> tuple[list[bytes], m.AnswerEnd, list[dict[str, Any]]]:
+        self._send(m.Resume(number=self._number, ticket=ticket))
+        try:
+            return self._receive_answer()
+        except RefusedError as error:
+            if error.code != "unknown_query":
+                raise
+        self._send_query(query, ticket)
+        return self._receive_answer()
+
+    def _send_query(self, query: list[bytes], ticket: str) -> None:
         sizes, fingerprint = [len(part) for part in query], self._facts.fingerprint
-        self._send(m.QueryBegin(number=self._number, fingerprint=fingerprint, sizes=sizes))
+        begin = m.QueryBegin(number=self._number, ticket=ticket, fingerprint=fingerprint, sizes=sizes)
+        self._send(begin)
         for chunk in chunks(query):
             self._send(m.QueryChunk(), chunk)
         self._send(m.QueryEnd(digest=digest(query)))
+
+    def _receive_answer(self) -> tuple[list[bytes], m.AnswerEnd, list[dict[str, Any]]]:
         begin, _ = self._expect(m.AnswerBegin)
-        if begin.number != self._number or begin.fingerprint != fingerprint:
+        if begin.number != self._number or begin.fingerprint != self._facts.fingerprint:
             raise FrameError("an answer to another query")
         if len(begin.sizes) != self._facts.answers:
             raise FrameError("an answer of another number of ciphertexts than the plan gives")
@@ -236,7 +299,7 @@ class Client:
             if not isinstance(message, m.Progress):
                 raise FrameError(f"a {type(message).__name__} message where {kind.__name__} was expected")
             if not quiet:
-                self._on_progress(message.phase, message.done, message.total)
+                self._on_progress(message.phase, message.done, message.total, message.layer)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -249,6 +312,11 @@ class Client:
                 why=error.what + (f" ({error.why})" if error.why else ""),
                 fix="see the server's log, start it again and repeat the query; it still has your keys",
             ) from error
+
+
+def _passing(error: ProtocolError) -> bool:
+    """True if the same may go well later: the line dropped, or a server shuts down, or has no room."""
+    return not isinstance(error, RefusedError) or (error.fatal and error.code in ("stopping", "busy"))
 
 
 def _read_trace(payload: bytes) -> list[dict[str, Any]]:

@@ -66,6 +66,9 @@ class Evaluation(Protocol):
     def missing_keys(self) -> Iterable[str]:
         """Names of the keys that are still needed."""
 
+    def layer(self, position: int, /) -> str:
+        """Module path in the user's model of a step, counted from 0."""
+
     def run(self, query: list[bytes], on_step: OnStep | None = None) -> tuple[list[bytes], Any]:
         """Answers one query; also returns the trace, an object with `records`.
 

@@ -7,8 +7,9 @@ key_offer  (manifest)     ->
                           <-   key_want           which of them the server lacks
 key_begin key_chunk* key_end ->
                           <-   key_done           after each key: stored and accepted
-query_begin query_chunk* query_end ->
+query_begin query_chunk* query_end ->             or resume, on a new connection
                           <-   progress*          at least every second, also while queued
+cancel                    ->                      at any time while waiting
                           <-   answer_begin answer_chunk* answer_end (trace)
 ping                      ->
                           <-   pong
@@ -25,7 +26,7 @@ from typing import Any, ClassVar
 
 from cipherformer.serve.wire import CHUNK_BYTES, Frame, FrameError
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_PARTS = 1024
 MAX_PART_BYTES = 1 << 28
 MAX_KEYS = 1024
@@ -148,10 +149,14 @@ class KeyDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryBegin:
-    """A query follows: `sizes` are the bytes of its ciphertexts, in order, sent as one run of chunks."""
+    """A query follows: `sizes` are the bytes of its ciphertexts, in order, sent as one run of chunks.
+
+    `ticket` is 256 random bits, by which the client asks for it again if the connection drops.
+    """
 
     KIND: ClassVar[int] = 9
     number: int = _count(1 << 53)
+    ticket: str = _digest()
     fingerprint: str = _digest()
     sizes: list[int] = field(metadata={"check": _are_sizes})
 
@@ -177,6 +182,7 @@ class Progress:
 
     KIND: ClassVar[int] = 12
     phase: str = _text(40)
+    layer: str = _text(200)
     done: int = _count(1 << 40)
     total: int = _count(1 << 40)
 
@@ -242,9 +248,26 @@ class Bye:
     KIND: ClassVar[int] = 19
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Asks for the answer to a query that was begun on a connection that dropped."""
+
+    KIND: ClassVar[int] = 20
+    number: int = _count(1 << 53)
+    ticket: str = _digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Gives up the query that is computed."""
+
+    KIND: ClassVar[int] = 21
+
+
 Message = (
     Hello | Welcome | KeyOffer | KeyWant | KeyBegin | KeyChunk | KeyEnd | KeyDone | QueryBegin | QueryChunk
-    | QueryEnd | Progress | AnswerBegin | AnswerChunk | AnswerEnd | Error | Ping | Pong | Bye
+    | QueryEnd | Progress | AnswerBegin | AnswerChunk | AnswerEnd | Error | Ping | Pong | Bye | Resume
+    | Cancel
 )  # fmt: skip
 
 _BY_KIND: dict[int, type[Any]] = {cls.KIND: cls for cls in Message.__args__}

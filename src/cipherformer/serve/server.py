@@ -23,6 +23,7 @@ from cipherformer.errors import LimitError, ProtocolError
 from cipherformer.serve.address import Address, listen, unlink_socket
 from cipherformer.serve.channel import Channel, error_message
 from cipherformer.serve.interface import Evaluation, Log, PlanFacts
+from cipherformer.serve.jobs import Jobs
 from cipherformer.serve.service import Service
 from cipherformer.serve.session import Session
 from cipherformer.serve.store import KeyStore, StoreLimits
@@ -40,6 +41,7 @@ class ServerOptions:
         query_bytes: largest query.
         idle_s: seconds after which a connection without requests is closed.
         heartbeat_s: seconds between signs of life while a query is computed.
+        keep_s: seconds that a query goes on, and its answer is kept, after its connection has dropped.
     """
 
     store: StoreLimits = field(default_factory=StoreLimits)
@@ -48,6 +50,7 @@ class ServerOptions:
     query_bytes: int = 1 << 30
     idle_s: float = 600.0
     heartbeat_s: float = 1.0
+    keep_s: float = 300.0
 
 
 class Server:
@@ -82,6 +85,7 @@ class Server:
             facts,
             keys,
             Worker(make, keys, self._options.queue),
+            Jobs(self._stopping, self._options.keep_s),
             log,
             self._stopping,
             query_bytes=self._options.query_bytes,
@@ -158,6 +162,7 @@ class Server:
         deadline = time.monotonic() + 10.0
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._service.jobs.wait(max(0.0, deadline - time.monotonic()))
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._log("stopped")

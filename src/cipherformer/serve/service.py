@@ -9,6 +9,7 @@ from types import TracebackType
 from cipherformer.errors import CipherformerError, ProtocolError
 from cipherformer.serve.channel import Channel
 from cipherformer.serve.interface import Log, PlanFacts
+from cipherformer.serve.jobs import Jobs, StoppedError
 from cipherformer.serve.messages import Progress
 from cipherformer.serve.store import KeyStore
 from cipherformer.serve.worker import Worker
@@ -22,6 +23,7 @@ class Service:
         facts: of the plan that is served.
         store: evaluation keys on disk.
         worker: the engine.
+        jobs: queries that are computed, and answers that wait.
         log: takes events.
         stopping: set when the server shuts down.
         query_bytes: largest query.
@@ -32,6 +34,7 @@ class Service:
     facts: PlanFacts
     store: KeyStore
     worker: Worker
+    jobs: Jobs
     log: Log
     stopping: threading.Event
     query_bytes: int = 1 << 30
@@ -45,10 +48,6 @@ class RefuseError(Exception):
     def __init__(self, code: str, error: CipherformerError, *, fatal: bool) -> None:
         super().__init__(code)
         self.code, self.error, self.fatal = code, error, fatal
-
-
-class StoppedError(Exception):
-    """Ends a computation whose client is gone, or because the server shuts down."""
 
 
 class Heartbeat:
@@ -84,7 +83,7 @@ class Heartbeat:
         try:
             while True:
                 phase, done, total = self._state
-                self._channel.send(Progress(phase=phase, done=done, total=total))
+                self._channel.send(Progress(phase=phase, done=done, total=total, layer=""))
                 if self._end.wait(self._service.heartbeat_s):
                     return
         except ProtocolError:

@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cipherformer import __version__
@@ -15,9 +15,10 @@ from cipherformer.errors import CipherformerError, KeyMismatchError, ProtocolErr
 from cipherformer.serve import messages as m
 from cipherformer.serve.channel import Assembly, Channel, chunks, digest, error_message
 from cipherformer.serve.interface import trace_records
+from cipherformer.serve.jobs import Job, Result, State, StoppedError
 from cipherformer.serve.manifest import KeyEntry, Manifest
 from cipherformer.serve.memory import peak_memory_bytes
-from cipherformer.serve.service import Heartbeat, RefuseError, Service, StoppedError
+from cipherformer.serve.service import Heartbeat, RefuseError, Service
 from cipherformer.serve.wire import CHUNK_BYTES, ClosedError, FrameError, SilenceError
 from cipherformer.serve.worker import BusyError
 
@@ -34,6 +35,7 @@ class Session:
         self._channel, self._service = channel, service
         self._manifest: Manifest | None = None
         self._client = ""
+        self._answered: Job | None = None
 
     def run(self) -> None:
         """Serves the connection until it ends. Never raises for what a client does."""
@@ -81,6 +83,9 @@ class Session:
 
     def _request(self) -> bool:
         message, payload = self._channel.receive(self._service.idle_s)
+        if self._answered is not None:  # whoever speaks again has the last answer
+            self._service.jobs.forget(self._answered)
+            self._answered = None
         try:
             match message:
                 case m.KeyOffer():
@@ -89,6 +94,10 @@ class Session:
                     self._take_key(message)
                 case m.QueryBegin():
                     self._answer(message)
+                case m.Resume():
+                    self._resume(message)
+                case m.Cancel():
+                    pass  # it crossed the answer
                 case m.Ping():
                     self._channel.send(m.Pong())
                 case m.Bye():
@@ -147,7 +156,10 @@ class Session:
 
     def _try_key(self, manifest: Manifest, entry: KeyEntry) -> None:
         """Hands the stored key to the engine, so that a bad one is refused now and by name."""
-        with Heartbeat(self._channel, self._service, "checking keys") as beat, self._turn(beat):
+        with (
+            Heartbeat(self._channel, self._service, "checking keys") as beat,
+            self._turn(lambda place: beat.set("queued", place, place)),
+        ):
             try:
                 self._service.worker.try_key(manifest, entry)
             except (CipherformerError, ValueError) as error:
@@ -169,10 +181,55 @@ class Session:
             error = ProtocolError("a query of the wrong size", where=f"query {begin.number}", why=why)
             raise RefuseError("query_refused", error, fatal=True)
         query = self._receive_query(begin)
-        with Heartbeat(self._channel, self._service, "queued") as beat:
-            answer, trace, seconds = self._compute(begin.number, manifest, query, beat)
-        self._send_answer(begin.number, answer, trace, seconds)
-        self._log("answered", query=begin.number, seconds=round(seconds, 3), bytes=sum(map(len, answer)))
+
+        def compute(job: Job) -> Result:
+            return self._compute(begin.number, manifest, query, job)
+
+        with self._service.jobs.begun(self._client, begin.ticket, compute) as job:
+            self._follow(job, begin.number)
+
+    def _resume(self, message: m.Resume) -> None:
+        job = self._service.jobs.find(self._client, message.ticket)
+        if job is None:
+            error = ProtocolError("a query that is not known here", where=f"query {message.number}")
+            raise RefuseError("unknown_query", error, fatal=False)
+        self._log("resumed", query=message.number)
+        with job.followed():
+            self._follow(job, message.number)
+
+    def _follow(self, job: Job, number: int) -> None:
+        """Tells the client how a query gets on, listens whether it is cancelled, and sends the answer."""
+        self._wait(job, number)
+        try:
+            result = job.result()
+        except BaseException:
+            self._service.jobs.forget(job)
+            raise
+        self._send_answer(number, result)
+        self._answered = job
+        size = sum(map(len, result.answer))
+        self._log("answered", query=number, seconds=round(result.seconds, 3), bytes=size)
+
+    def _wait(self, job: Job, number: int) -> None:
+        beat = self._service.heartbeat_s
+        told = -beat
+        while True:
+            if time.monotonic() - told >= beat:
+                told, now = time.monotonic(), job.state
+                self._channel.send(
+                    m.Progress(phase=now.phase, done=now.done, total=now.total, layer=now.layer[:200])
+                )
+            if job.finished.wait(min(beat, 0.1)):
+                return
+            if self._channel.frames.has_input() and not self._service.stopping.is_set():
+                message, _ = self._channel.receive(30.0)
+                if not isinstance(message, m.Cancel | m.Bye):
+                    job.cancel()
+                    raise FrameError(f"a {type(message).__name__} message while a query is computed")
+                job.cancel()
+                self._service.jobs.forget(job)
+                error = ProtocolError("the query was cancelled", where=f"query {number}")
+                raise RefuseError("cancelled", error, fatal=isinstance(message, m.Bye))
 
     def _receive_query(self, begin: m.QueryBegin) -> list[bytes]:
         assembly = Assembly(begin.sizes)
@@ -184,13 +241,13 @@ class Session:
             raise FrameError(f"a {type(message).__name__} message inside a query")
         return assembly.finish(message.digest)
 
-    def _compute(
-        self, number: int, manifest: Manifest, query: list[bytes], beat: Heartbeat
-    ) -> tuple[list[bytes], list[dict[str, Any]], float]:
+    def _compute(self, number: int, manifest: Manifest, query: list[bytes], job: Job) -> Result:
         where = f"query {number}"
-        with self._turn(beat):
-            beat.set("loading keys")
-            evaluation = self._service.worker.evaluation(manifest, lambda *n: beat.set("loading keys", *n))
+        with self._turn(lambda place: job.enter(State("queued", place, place))):
+            job.enter(State("loading keys"))
+            evaluation = self._service.worker.evaluation(
+                manifest, lambda *n: job.enter(State("loading keys", *n))
+            )
             missing = list(evaluation.missing_keys())
             if missing:
                 error = KeyMismatchError(
@@ -199,10 +256,14 @@ class Session:
                     fix="connect again: the client sends the missing keys",
                 )
                 raise RefuseError("keys_missing", error, fatal=True)
-            beat.set("computing")
+
+            def step(done: int, total: int) -> None:
+                job.enter(State("computing", done, total, evaluation.layer(done)))
+
+            job.enter(State("computing"))
             start = time.perf_counter()
             try:
-                answer, trace = evaluation.run(query, lambda *n: beat.set("computing", *n))
+                answer, trace = evaluation.run(query, step)
             except (StoppedError, MemoryError):
                 raise
             except (CipherformerError, ValueError) as error:
@@ -213,25 +274,26 @@ class Session:
                 text = "an internal error of the server: please report it"
                 refused = ProtocolError(text, where=where, why=type(error).__name__)
                 raise RefuseError("internal", refused, fatal=False) from error
-            return answer, trace_records(trace), time.perf_counter() - start
+            return Result(answer, trace_records(trace), time.perf_counter() - start)
 
     @contextlib.contextmanager
-    def _turn(self, beat: Heartbeat) -> Iterator[None]:
+    def _turn(self, on_wait: Callable[[int], None]) -> Iterator[None]:
         try:
-            with self._service.worker.turn(lambda place: beat.set("queued", place, place)):
+            with self._service.worker.turn(on_wait):
                 yield
         except BusyError as error:
             raise RefuseError("busy", error, fatal=False) from error
 
-    def _send_answer(
-        self, number: int, answer: list[bytes], trace: list[dict[str, Any]], seconds: float
-    ) -> None:
-        sizes, fingerprint = [len(part) for part in answer], self._service.facts.fingerprint
+    def _send_answer(self, number: int, result: Result) -> None:
+        answer, fingerprint = result.answer, self._service.facts.fingerprint
+        sizes = [len(part) for part in answer]
         self._channel.send(m.AnswerBegin(number=number, fingerprint=fingerprint, sizes=sizes))
         for chunk in chunks(answer):
             self._channel.send(m.AnswerChunk(), chunk)
-        end = m.AnswerEnd(digest=digest(answer), seconds=seconds, peak_memory_bytes=peak_memory_bytes())
-        self._channel.send(end, _pack_trace(trace))
+        end = m.AnswerEnd(
+            digest=digest(answer), seconds=result.seconds, peak_memory_bytes=peak_memory_bytes()
+        )
+        self._channel.send(end, _pack_trace(result.trace))
 
     def _offered(self) -> Manifest:
         if self._manifest is None:

@@ -118,6 +118,11 @@ class Evaluation:
         have = {"public"} if self._public_key is not None else set()
         return tuple(n for n in self._signature.keys if n not in have and not self.resident.knows(n))
 
+    def layer(self, position: int, /) -> str:
+        """Module path in the user's model of a step, counted from 0."""
+        step = self._plan.steps[position]
+        return step.origin or step.name
+
     def run(self, query: list[bytes], on_step: OnStep | None = None) -> tuple[list[bytes], Trace]:
         """Answer one query; also returns where the time went.
 

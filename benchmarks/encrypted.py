@@ -20,6 +20,7 @@ from cipherformer.backends.ckks.client import ClientKeys
 from cipherformer.compiler import Options, compile_ckks
 from cipherformer.plan.estimate import estimate
 from cipherformer.report.categories import categories
+from cipherformer.report.page import predicted_records
 
 CALIBRATED_ON = 8
 IMAGES = 64
@@ -144,6 +145,7 @@ def measure_case(plan: cf.Plan, inputs: NDArray[np.float64], limits: Limits) -> 
         equal.append(int(found.argmax()) == int(expected.argmax()))
         spent.update(categories(plan.steps, trace.records))
     cost = estimate(plan, threads=limits.threads)
+    foreseen = categories(plan.steps, predicted_records(plan.steps, cost))
     return {
         "seconds": (median(seconds), "s"),
         "predicted_seconds": (cost.seconds, "s"),
@@ -155,4 +157,5 @@ def measure_case(plan: cf.Plan, inputs: NDArray[np.float64], limits: Limits) -> 
         "key_bytes": (float(cost.key_upload_bytes), "B"),
         **held(server, len(inputs) + 1),
         **{f"seconds: {name}": (value / len(inputs), "s") for name, value in spent.items()},
+        **{f"predicted: {name}": (value, "s") for name, value in foreseen.items()},
     }

@@ -10,8 +10,8 @@ model), `max_error` against that model.
 
 A case (`benchmarks.encrypted`) is compiled, run once to encode its weights, and then on `--count` inputs.
 Metrics: `seconds`, `predicted_seconds`, `seconds_processor`, `peak_memory_bytes` (of the process that holds
-client and server), `max_logit_error`, `agreement`, `seconds_keys`, `key_bytes`, and `seconds: CATEGORY` (mean
-of a query).
+client and server), `max_logit_error`, `agreement`, `seconds_keys`, `key_bytes`, `seconds: CATEGORY` (mean
+of a query) and `predicted: CATEGORY`.
 """
 
 from __future__ import annotations

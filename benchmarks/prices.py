@@ -10,8 +10,10 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,23 +21,27 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import cipherformer.targets.prices as table
-from benchmarks.peers.protocol import measure
 from cipherformer import _native as native
 from cipherformer.kernels.count import Operation
 from cipherformer.report.machine import machine, today
 from cipherformer.targets.prices import RingPrices, Work, work_of
 
-RINGS = {13: (4, 2, 2), 14: (8, 3, 3), 15: (14, 6, 6), 16: (26, 9, 9)}
+RINGS = {13: (4, 2, 2), 14: (8, 3, 3), 15: (14, 6, 6), 16: (29, 9, 10)}
 """log2(N) -> limbs, special limbs, limbs of a digit: about what plans on that ring have."""
-DIAGONALS, BABY_STEP, PERIOD = 32, 8, 2048
-NAMES = ("transform", "product", "conversion", "addition", "call")
+PERIOD = 2048
+"""Of plaintexts."""
+MATRICES = ((32, 8, 2048), (64, 16, 128), (32, 8, 0))
+"""Diagonals, baby step, and the diagonals' period (0: all slots) of the matrices that are measured."""
+NAMES = ("transform", "product", "conversion", "addition", "read", "call")
+CACHE_BYTES = 1 << 27
+"""More than caches hold: read before every call, since operands of a plan have left the caches."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """A primitive, what it consists of, and its seconds on one and on two threads.
 
-    The fastest of the calls counts: a price is that of an undisturbed machine.
+    The median of the calls counts.
     """
 
     operation: Operation
@@ -44,38 +50,52 @@ class Sample:
     two: float
 
 
-def calls(context: Any, level: int) -> Iterator[tuple[Operation, Callable[[], Any]]]:
-    """The primitives at a level."""
-    secret, keys, scale = native.SecretKey(context), native.KeySet(context), 2.0**40
-    evaluator = native.Evaluator(context, keys)
+Call = Callable[[Any], Any]
+"""A primitive on an evaluator."""
+
+
+def primitives(
+    context: Any, keep: Callable[[Any], None], log_n: int, level: int
+) -> Iterator[tuple[Operation, Call]]:
+    """The primitives at a level; their keys are given to `keep`."""
+    secret, scale = native.SecretKey(context), 2.0**40
     values = np.linspace(-1, 1, PERIOD)
-    x = secret.encrypt(context.encode(values, level, scale))
-    keys.add(secret.relinearisation_key(level))
-    keys.add(secret.rotation_key(1, level))
-    yield Operation("", "ct-ct product", level), lambda: evaluator.multiply(x, x)
-    yield Operation("", "rotation", level), lambda: evaluator.rotate(x, 1)
-    yield Operation("", "rescale", level), lambda: evaluator.rescale(x)
-    yield Operation("", "add", level), lambda: evaluator.add(x, x)
-    rotations = list(range(DIAGONALS))
-    transform = context.linear_transform(rotations, np.tile(values, (DIAGONALS, 1)), level, scale, BABY_STEP)
-    babies, giants = transform.rotations_needed
-    for step in {*babies, *giants} - {0, 1}:
-        keys.add(secret.rotation_key(step, level))
-    sizes = {"babies": len(set(babies) - {0}), "giants": len(set(giants) - {0}), "period": PERIOD}
-    matrix = Operation("", "ct-pt matrix", level, diagonals=DIAGONALS, **sizes)
-    yield matrix, lambda: evaluator.apply(transform, x)
+    x, y = (secret.encrypt(context.encode(values, level, scale)) for _ in range(2))
+    keep(secret.relinearisation_key(level))
+    keep(secret.rotation_key(1, level))
+    yield Operation("", "ct-ct product", level), lambda evaluator: evaluator.multiply(x, y)
+    yield Operation("", "rotation", level), lambda evaluator: evaluator.rotate(x, 1)
+    yield Operation("", "rescale", level), lambda evaluator: evaluator.rescale(x)
+    yield Operation("", "add", level), lambda evaluator: evaluator.add(x, y)
+    for diagonals, step, shape in MATRICES:
+        period = shape or 1 << (log_n - 1)
+        rows = np.tile(np.linspace(-1, 1, period), (diagonals, 1))
+        transform = context.linear_transform(list(range(diagonals)), rows, level, scale, step)
+        babies, giants = (sorted(set(moved) - {0}) for moved in transform.rotations_needed)
+        for rotation in {*babies, *giants} - {1}:
+            keep(secret.rotation_key(rotation, level))
+        counts = {"babies": len(babies), "giants": len(giants), "period": period}
+        matrix = Operation("", "ct-pt matrix", level, diagonals=diagonals, **counts)
+        yield matrix, partial(_applied, transform, x)
     product = context.linear_transform([0], values[None], level, scale, 1)
-    yield Operation("", "ct-pt product", level, diagonals=1), lambda: evaluator.apply(product, x)
+    single = Operation("", "ct-pt product", level, diagonals=1, period=PERIOD)
+    yield single, partial(_applied, product, x)
 
 
-def processor_time(call: Callable[[], Any], seconds: float) -> list[float]:
-    """Processor times of single calls for about so many seconds: what other processes take does not count."""
+def _applied(transform: Any, x: Any, evaluator: Any) -> Any:
+    return evaluator.apply(transform, x)
+
+
+def cold_times(call: Call, evaluator: Any, clock: Callable[[], float], seconds: float) -> list[float]:
+    """Times of single calls for about so many seconds, each with empty caches."""
+    other = np.zeros(CACHE_BYTES // 8)
     times: list[float] = []
-    end = time.process_time() + seconds
-    while not times or (time.process_time() < end and len(times) < 200):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
+    end = time.perf_counter() + seconds
+    while not times or (time.perf_counter() < end and len(times) < 200):
+        other += 1.0
+        start = clock()
+        call(evaluator)
+        times.append(clock() - start)
     return times
 
 
@@ -85,24 +105,32 @@ def samples(log_n: int, seconds: float) -> list[Sample]:
     One thread by its processor time, two by the clock: only on an idle machine is their quotient right.
     """
     limbs, special, digit = RINGS[log_n]
-    primes = native.generate_primes(log_n, [50, *[40] * (limbs - 1), *[45] * special])
+    primes = native.generate_primes(log_n, [50, *[40] * (limbs - 1), *[50] * special])
     parameters = native.Parameters(log_n, primes[:limbs], primes[limbs:], digit, insecure=True)
     contexts = [native.Context(parameters, threads=threads) for threads in (1, 2)]
     out = []
     for level in sorted({limbs - 1, 3 * limbs // 4, limbs // 2, limbs // 5 + 1}):
-        for (operation, one), (_, two) in zip(*(calls(c, level) for c in contexts), strict=True):
+        sets = [native.KeySet(context) for context in contexts]
+        evaluators = [native.Evaluator(*both) for both in zip(contexts, sets, strict=True)]
+
+        def keep(key: Any, sets: list[Any] = sets) -> None:
+            for keys in sets:
+                keys.add(key)
+
+        for operation, call in primitives(contexts[1], keep, log_n, level):
             times: tuple[list[float], list[float]] = ([], [])
             for _ in range(3):
-                times[0].extend(processor_time(one, seconds))
-                times[1].extend(measure(two, seconds))
-            out.append(Sample(operation, work_of(operation, special, digit), *map(min, times)))
+                times[0].extend(cold_times(call, evaluators[0], time.process_time, seconds))
+                times[1].extend(cold_times(call, evaluators[1], time.perf_counter, seconds))
+            work = work_of(operation, special, digit, log_n)
+            out.append(Sample(operation, work, median(times[0]), median(times[1])))
     return out
 
 
 def fit(work: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Non-negative prices [5] of least relative squares for seconds [n] = work [n, 5] @ prices.
+    """Non-negative prices [6] of least relative squares for seconds [n] = work [n, 6] @ prices.
 
-    Tries every set of prices that may be positive; there are thirty-one.
+    Tries every set of prices that may be positive; there are sixty-three.
     """
     relative = work / seconds[:, None]
     best, least = np.zeros(work.shape[1]), np.inf
@@ -120,7 +148,10 @@ def prices_of(log_n: int, seconds: float, known: float, console: Console) -> dic
     """Measures and fits one ring degree; `known` is the ratio of two threads to one, 0 to measure it."""
     measured = samples(log_n, seconds)
     work = np.array(
-        [[s.work.transforms, s.work.products, s.work.conversions, s.work.additions, 1.0] for s in measured]
+        [
+            [w.transforms, w.products, w.conversions, w.additions, w.reads, 1.0]
+            for w in (s.work for s in measured)
+        ]
     )
     prices = fit(work, np.array([s.one for s in measured]))
     record = {name: float(f"{price:.4g}") for name, price in zip(NAMES, prices, strict=True)}

@@ -11,11 +11,11 @@ from cipherformer.plan.estimate import refresh_seconds, seconds_of
 from cipherformer.targets.bootstrap import bootstrap_set
 from cipherformer.targets.prices import PriceTable, RingPrices, Work, work_of
 
-TABLE = PriceTable({14: RingPrices(8.0, 4.0, 2.0, 1.0, 0.5, 0.6)}, machine="", date="")
+TABLE = PriceTable({14: RingPrices(8.0, 4.0, 2.0, 1.0, 0.25, 0.5, 0.6)}, machine="", date="")
 
 
 def test_a_measured_ring_has_its_own_prices():
-    assert TABLE.seconds(Work(1, 1, 1, 1), 14) == 8.0 + 4.0 + 2.0 + 1.0 + 0.5
+    assert TABLE.seconds(Work(1, 1, 1, 1, 1), 14) == 8.0 + 4.0 + 2.0 + 1.0 + 0.25 + 0.5
     assert TABLE.seconds(Work(2), 14, threads=2) == pytest.approx(16.5 * 0.6)
 
 
@@ -32,7 +32,15 @@ def test_the_package_has_every_ring_that_plans_use():
 
 
 def test_an_addition_touches_both_polynomials():
-    assert work_of(Operation("", "add", 4), special=2, digit=2) == Work(additions=10)
+    assert work_of(Operation("", "add", 4), special=2, digit=2, log_n=14) == Work(additions=10)
+
+
+def test_diagonals_of_a_short_period_are_read_from_caches():
+    short, full = (
+        work_of(Operation("", "ct-pt product", 4, diagonals=2, period=p), special=2, digit=2, log_n=14)
+        for p in (64, 8192)
+    )
+    assert short.products == full.products and full.reads == 10 and short.reads == full.reads * 64 / 8192
 
 
 def spent(*operations: Operation) -> float:

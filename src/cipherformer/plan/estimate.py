@@ -85,7 +85,7 @@ def _merged_rescales(ledger: Ledger) -> Counter[tuple[str, int]]:
 
 
 def _seconds(op: Operation, target: CkksTarget, prices: PriceTable, threads: int) -> float:
-    work = work_of(op, len(target.special_moduli), target.digit_size)
+    work = work_of(op, len(target.special_moduli), target.digit_size, target.log_n)
     return prices.seconds(work, target.log_n, threads)
 
 

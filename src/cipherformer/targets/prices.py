@@ -1,8 +1,9 @@
 """What primitives cost, measured: the only source of seconds in predictions.
 
 Times of ring operations are written as a x transforms + b x limb products + c x limb conversions + d x limb
-additions + e, with a to e fitted for each ring degree to measurements of whole primitives at several levels
-(`python -m benchmarks.prices`). The counts below follow the algorithms of the engine.
+additions + e x limbs read from memory + f, with a to f fitted for each ring degree to measurements of whole
+primitives at several levels, none of whose operands is in a cache (`python -m benchmarks.prices`). The counts
+below follow the algorithms of the engine.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ PRICES_FILE = "prices.json"
 @dataclass(frozen=True, slots=True)
 class Work:
     """Counts of kernels over one limb of N residues: transforms, products, conversions of one limb into
-    another, additions."""
+    another, additions, and limbs of keys and diagonals that are read once."""
 
     transforms: float = 0.0
     products: float = 0.0
     conversions: float = 0.0
     additions: float = 0.0
+    reads: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         return Work(
@@ -36,11 +38,14 @@ class Work:
             self.products + other.products,
             self.conversions + other.conversions,
             self.additions + other.additions,
+            self.reads + other.reads,
         )
 
     def times(self, k: float) -> Work:
         """k times as much."""
-        return Work(self.transforms * k, self.products * k, self.conversions * k, self.additions * k)
+        return Work(
+            self.transforms * k, self.products * k, self.conversions * k, self.additions * k, self.reads * k
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class RingPrices:
     """Seconds of one kernel over one limb on one thread, for one ring degree.
 
     Args:
-        transform, product, conversion, addition: of a limb.
+        transform, product, conversion, addition, read: of a limb.
         call: of an operation, whatever its size.
         two_threads: seconds on two threads over seconds on one.
     """
@@ -57,6 +62,7 @@ class RingPrices:
     product: float
     conversion: float
     addition: float
+    read: float
     call: float
     two_threads: float
 
@@ -67,6 +73,7 @@ class RingPrices:
             + self.product * work.products
             + self.conversion * work.conversions
             + self.addition * work.additions
+            + self.read * work.reads
             + self.call
         )
         return one * (self.two_threads if threads > 1 else 1.0)
@@ -79,6 +86,7 @@ class RingPrices:
             self.product * share,
             self.conversion * share,
             self.addition * share,
+            self.read * share,
             self.call,
             self.two_threads,
         )
@@ -148,7 +156,8 @@ class Shape:
 
     def inner(self) -> Work:
         """Sum over digits of digit times key, two polynomials."""
-        return Work(products=2 * self.digits * (self.limbs + self.special))
+        key = 2 * self.digits * (self.limbs + self.special)
+        return Work(products=key, reads=key)
 
     def mod_down(self, polynomials: int = 2) -> Work:
         """Division by P."""
@@ -159,10 +168,11 @@ class Shape:
         return self.decompose() + self.inner() + self.mod_down()
 
 
-def work_of(op: Operation, special: int, digit: int) -> Work:
+def work_of(op: Operation, special: int, digit: int, log_n: int) -> Work:
     """Kernels that one operation runs."""
     limbs = op.level + 1
     shape = Shape(limbs, special, digit)
+    diagonals = op.diagonals * min(1.0, 2 * op.period / 2**log_n)  # in limbs, each that is read
     match op.primitive:
         case "ct-ct product":
             return Work(products=4 * limbs) + shape.key_switch()
@@ -173,12 +183,12 @@ def work_of(op: Operation, special: int, digit: int) -> Work:
         case "rescale":
             return Work(2 * limbs, 2 * limbs)
         case "ct-pt product":
-            return Work(products=2 * limbs * op.diagonals, additions=2 * limbs)
+            return Work(products=2 * limbs * op.diagonals, additions=2 * limbs, reads=limbs * diagonals)
         case "ct-pt matrix":
             extended = limbs + special
             baby = shape.inner().times(op.babies) + (shape.decompose() if op.babies else Work())
             moved = 2 * extended * (op.babies + op.giants)
-            multiply = Work(products=2 * extended * op.diagonals, additions=moved)
+            multiply = Work(products=2 * extended * op.diagonals, additions=moved, reads=extended * diagonals)
             giant = (shape.mod_down(1) + shape.decompose() + shape.inner()).times(op.giants)
             return baby + multiply + giant + shape.mod_down()
         case "add":

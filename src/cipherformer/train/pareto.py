@@ -172,6 +172,6 @@ def _prices() -> tuple[float, float]:
     """Seconds of a product of two secrets half way up the chain, and of a level: its share of a refresh."""
     target, table = DENSE.target(), PriceTable.default()
     operation = Operation("", "ct-ct product", DENSE.output_level // 2)
-    work = work_of(operation, len(target.special_moduli), target.digit_size)
+    work = work_of(operation, len(target.special_moduli), target.digit_size, target.log_n)
     refresh = refresh_seconds(DENSE, 1, table, 1)
     return table.seconds(work, target.log_n), refresh / DENSE.levels_left

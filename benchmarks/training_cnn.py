@@ -74,8 +74,7 @@ def _lifted(cls: Any, config: Any) -> nn.Module:
 
 def shapes(place: Place) -> list[Row]:
     """ResNet-152, ConvNeXt-T and, on Tiny-ImageNet's shape, Swin-T: converted, captured, priced for two
-    parties before and after, the CNNs trained for some steps; then skip connections and degrees under
-    encryption.
+    parties before and after, the CNNs trained for some steps.
     """
     size, classes = (32, 4) if place.quick else (64, 200)
     made: Mapping[str, Callable[[], nn.Module]] = {
@@ -91,8 +90,7 @@ def shapes(place: Place) -> list[Row]:
         }
     images = small.blobs(8, classes=4, size=size)
     data = Data(images, images.first(2))
-    rows = [_shape(name, make(), data, steps=name != "Swin-T") for name, make in made.items()]
-    return rows + skips(place)
+    return [_shape(name, make(), data, steps=name != "Swin-T") for name, make in made.items()]
 
 
 def _shape(name: str, model: nn.Module, data: Data, *, steps: bool) -> Row:
@@ -180,6 +178,9 @@ CNN: Mapping[str, Study] = MappingProxyType(
             "ResNet-152, ConvNeXt-T and Swin-T, and skip connections and degrees against latency",
             30.0,
             shapes,
+        ),
+        "cifar-cnn-skips": Study(
+            "skip connections and degrees against predicted encrypted latency", 2.0, skips
         ),
     }
 )

@@ -12,12 +12,14 @@ from cipherformer.compiler import Options, compile_graph
 from cipherformer.graph import Graph
 from cipherformer.graph.rewrite import GraphBuilder
 from cipherformer.kernels.layout import row_major
+from cipherformer.kernels.linear import Triplets
 from cipherformer.ops import OPS, ErrorBudget, Primitive
 from cipherformer.passes import pack as packing
 from cipherformer.passes import regions as affine
 from cipherformer.passes.local import local_entries
 from cipherformer.passes.place import local_layout
 from cipherformer.passes.skew import skewed
+from cipherformer.passes.tiles import part_of_entries
 from cipherformer.plan.plan import Plan
 
 RNG = np.random.default_rng(0)
@@ -158,3 +160,16 @@ def test_residual_blocks_equal_their_graph(small):
     for sample in samples((1, 3, 8, 8), 2):
         exact = ckks_sim.run(plan, sample, seed=None).output
         assert np.allclose(exact, ckks_sim.reference(plan, sample), atol=1e-9)
+
+
+@pytest.mark.parametrize(("side", "axis", "part"), [(0, 1, slice(2, 4)), (1, 0, slice(1, 3))])
+def test_a_tile_of_a_local_term_is_that_part_of_its_matrix(side, axis, part):
+    shapes = (2, 6), (4, 3)
+    matrix = RNG.normal(size=(12, 12)) * (RNG.random((12, 12)) < 0.3)
+    found = part_of_entries(Triplets.of(matrix), shapes, side, axis, part)
+    whole = matrix.reshape(*shapes[0], *shapes[1])
+    expected = whole[:, part] if side == 0 else whole[:, :, part]
+    expected = expected.reshape(found.rows, found.columns)
+    x = RNG.normal(size=found.columns)
+    assert (found.rows, found.columns) == ((4, 12) if side == 0 else (12, 6))
+    assert np.allclose(found.apply(x), expected @ x)

@@ -270,6 +270,8 @@ def _pack_structured(p: Packer, r: Region) -> None:
         return
     main = _main_term(p, r)
     near = near_layout(r.terms[main], r.shape, sources[main])
+    if r.name in p.outputs and demand is None:
+        near = _once(near, sources[main])
     layout = demand or near
     found = [term_routes(t, r.shape, s, layout) for t, s in zip(r.terms, sources, strict=True)]
     wide = [len(f.rotations()) > MAX_MOVED for f in found]
@@ -278,6 +280,12 @@ def _pack_structured(p: Packer, r: Region) -> None:
         _moved(p, f"{r.name}.near", layout, r.name, halves=True)
         return
     _pack_structured_as(p, _with_sources_moved(p, r, layout, wide), layout)
+
+
+def _once(layout: Layout, source: Layout) -> Layout:
+    """The layout of an answer, which nobody reads in copies: junk where the source has an axis."""
+    bits = zip(layout.bits, source.bits, strict=True)
+    return Layout(layout.shape, tuple(HOLE if b == REPLICATED and s[0] >= 0 else b for b, s in bits))
 
 
 def _with_sources_moved(p: Packer, r: Region, layout: Layout, wide: Sequence[bool]) -> Region:
@@ -308,9 +316,8 @@ def _main_term(p: Packer, r: Region) -> int:
 def _pack_structured_as(p: Packer, r: Region, layout: Layout) -> None:
     terms = []
     inputs = []
-    sources = [_source_layout(p, r, t) for t in r.terms]
-    for i, (t, source) in enumerate(zip(r.terms, sources, strict=True)):
-        key = f"{r.name}.{i}"
+    for i, t in enumerate(r.terms):
+        key, source = f"{r.name}.{i}", _source_layout(p, r, t)
         found = term_routes(t, r.shape, source, layout)
         packed = t.source in p.layouts
         if p.stepwise and packed and t.local is not None and len(found.rotations()) > MAX_DIAGONALS:

@@ -16,6 +16,7 @@ import numpy as np
 
 from cipherformer.errors import LimitError
 from cipherformer.kernels.layout import axis_bits
+from cipherformer.kernels.linear import Triplets
 from cipherformer.passes.carried import left_over, small_matrix
 from cipherformer.passes.place import ELEMENTWISE
 from cipherformer.passes.regions import Region, Term
@@ -207,6 +208,8 @@ def _joined(r: Region, by_name: Mapping[str, Region], cuts: Mapping[str, Cut], m
 
 def _rows(t: Term, source: Shape, result: Shape, axis: int, part: slice) -> Term:
     """A term for a part of an axis of the result."""
+    if t.local is not None:
+        return replace(t, local=part_of_entries(t.local, (result, source), 0, axis, part))
     t = _not_carried(t, source, result, 1, axis)
     matrix = _parted(t.matrix, result, [b for _, b in t.carried], axis, part)
     return replace(t, matrix=matrix)
@@ -214,9 +217,27 @@ def _rows(t: Term, source: Shape, result: Shape, axis: int, part: slice) -> Term
 
 def _columns(t: Term, source: Shape, result: Shape, axis: int, part: slice) -> Term:
     """A term for a part of an axis of the source."""
+    if t.local is not None:
+        return replace(t, local=part_of_entries(t.local, (result, source), 1, axis, part))
     t = _not_carried(t, source, result, 0, axis)
     matrix = _parted(t.matrix.T, source, [a for a, _ in t.carried], axis, part)
     return replace(t, matrix=np.ascontiguousarray(matrix.T))
+
+
+def part_of_entries(
+    entries: Triplets, shapes: tuple[Shape, Shape], side: int, axis: int, part: slice
+) -> Triplets:
+    """Non-zeros in a part of an axis of the result (side 0) or of the source (side 1), over that part."""
+    index = [
+        list(np.unravel_index(flat, s)) for flat, s in zip((entries.row, entries.column), shapes, strict=True)
+    ]
+    inside = (index[side][axis] >= part.start) & (index[side][axis] < part.stop)
+    index[side][axis] = index[side][axis] - part.start
+    sizes = [list(s) for s in shapes]
+    sizes[side][axis] = part.stop - part.start
+    row, column = (np.ravel_multi_index([x[inside] for x in i], s) for i, s in zip(index, sizes, strict=True))
+    rows, columns = (int(np.prod(s)) for s in sizes)
+    return Triplets.from_entries((rows, columns), row, column, entries.weight[inside])
 
 
 def _parted(rows: np.ndarray, shape: Shape, carried: Sequence[int], axis: int, part: slice) -> np.ndarray:
@@ -230,7 +251,7 @@ def _parted(rows: np.ndarray, shape: Shape, carried: Sequence[int], axis: int, p
 def _not_carried(t: Term, source: Shape, result: Shape, side: int, axis: int) -> Term:
     """The same term with an axis of the source (side 0) or of the result (side 1) in its matrix."""
     pairs = tuple(p for p in t.carried if p[side] != axis)
-    if pairs == t.carried and t.local is None:
+    if pairs == t.carried:
         return t
     matrix = small_matrix(lambda x: t.apply(x, result), source, result, pairs)
     return Term(t.source, matrix, pairs)

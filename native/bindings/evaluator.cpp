@@ -26,6 +26,17 @@ void bind_evaluator(nb::module_& module) {
         .def("mul_scalar_int", &Evaluator::mul_scalar_int, "a"_a, "x"_a, Released())
         .def("mul_scalar", &Evaluator::mul_scalar, "a"_a, "x"_a, "scale"_a, Released())
         .def("multiply", &Evaluator::multiply, "a"_a, "b"_a, "relinearise"_a = true, "rescale"_a = false, Released())
+        .def("dot", &Evaluator::dot, "a"_a, "b"_a, Released())
+        .def(
+            "mix",
+            [](const Evaluator& self, const std::vector<Ciphertext>& a, const Array<double, 2>& weights, double factor, double scale) {
+                if (weights.shape(1) != a.size())
+                    throw std::invalid_argument("mix: one column of weights for each ciphertext");
+                const std::vector<double> values(weights.data(), weights.data() + weights.size());
+                nb::gil_scoped_release released;
+                return self.mix(a, values, factor, scale);
+            },
+            "a"_a, "weights"_a, "factor"_a, "scale"_a)
         .def("square", &Evaluator::square, "a"_a, "relinearise"_a = true, "rescale"_a = false, Released())
         .def("relinearise", &Evaluator::relinearise, "a"_a, "rescale"_a = false, Released())
         .def("rescale", &Evaluator::rescale, "a"_a, Released())

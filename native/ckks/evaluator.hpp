@@ -31,9 +31,16 @@ public:
     // Times round(x * scale), with the scale multiplied by `scale`.
     Ciphertext mul_scalar(const Ciphertext& a, double x, double scale) const;
     Ciphertext multiply(const Ciphertext& a, const Ciphertext& b, bool relinearise_result, bool rescale_result) const;
+    // sum of a[i] b[i], with 3 parts: one relinearisation serves all. Levels and scales agree within each list.
+    Ciphertext dot(const std::vector<Ciphertext>& a, const std::vector<Ciphertext>& b) const;
     Ciphertext square(const Ciphertext& a, bool relinearise_result, bool rescale_result) const;
     // With `rescale_result` the division by P and by the last prime is one step.
     Ciphertext relinearise(const Ciphertext& a, bool rescale_result = false) const;
+
+    // Result r is factor * sum over k of weights[r count + k] a[k], rescaled, for integers held as doubles: at most kMixed in
+    // absolute value in the sum over a row; the scale is multiplied by `scale`.
+    std::vector<Ciphertext> mix(const std::vector<Ciphertext>& a, const std::vector<double>& weights, double factor,
+                                double scale) const;
 
     // Divides by the last prime, rounding to nearest exactly; the scale is divided by it.
     Ciphertext rescale(const Ciphertext& a) const;
@@ -58,6 +65,7 @@ private:
     void check_two_parts(const Ciphertext& a, const char* operation) const;
     std::size_t common_level(const Ciphertext& a, const Ciphertext& b) const;
     void check_product(double scale, std::size_t level) const;
+    void check_alike(const std::vector<Ciphertext>& a, const char* operation) const;
     Ciphertext add_or_sub(const Ciphertext& a, const Ciphertext& b, bool subtract) const;
     Ciphertext add_or_sub_plain(const Ciphertext& a, const Plaintext& b, bool subtract) const;
     Ciphertext automorphism(const Ciphertext& a, const SwitchingKey& key) const;

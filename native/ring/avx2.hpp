@@ -15,6 +15,8 @@ void dot_pair(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, c
               std::size_t n, const Modulus& q);
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                   bool accumulate, std::size_t n, const Modulus& q);
+void mix(u64* const* out, const u64* const* in, const double* weights, std::size_t rows, std::size_t count, u64 factor,
+         std::size_t n, const Modulus& q);
 void prepare(u64* out, const u64* in, std::size_t n, std::size_t i, const BasisConstants& constants);
 void convert(u64* const* out, const u64* const* in, std::size_t n, const BasisConstants& constants, std::size_t first,
              std::size_t count);

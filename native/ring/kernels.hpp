@@ -16,6 +16,10 @@ namespace cipherformer {
 struct NttTables;       // ring/ntt.hpp
 struct BasisConstants;  // ring/basis.hpp
 
+// Residues are cut into two parts of kMixedBits bits, whose sums with the weights of a row then stay below 2^53.
+inline constexpr unsigned kMixedBits = 25;
+inline constexpr double kMixed = 0x1p28;
+
 enum class Path { portable, avx2, avx512 };
 
 struct Kernels {
@@ -88,6 +92,12 @@ struct Kernels {
     std::size_t (*uniform_words)(u64* out, const u64* words, u64 limit, std::size_t n, const Modulus& q);
     // Discrete Gaussian samples from uniform words; see sample_gaussian.
     void (*gaussian)(std::int32_t* out, const u64* words, std::size_t n);
+
+    // out[r] = factor * sum over k < count of weights[r count + k] in[k] for r < rows: a matrix of small integers times limbs.
+    // Weights are integers held as doubles, at most kMixed in absolute value in the sum over a row. No output may be an
+    // input.
+    void (*mix)(u64* const* out, const u64* const* in, const double* weights, std::size_t rows, std::size_t count,
+                u64 factor, std::size_t n, const Modulus& q);
 
     // Several of the above in one, with the same bits, where a path gains by it; null where it does not. n = 2^log_n.
     // lift or lift_real, then ntt_forward.

@@ -233,6 +233,7 @@ const Kernels& avx2_kernels() {
         chacha_blocks,
         avx2::uniform_words,
         gaussian,
+        avx2::mix,
         avx2::lift_forward,
         avx2::lift_real_forward,
         avx2::ntt_inverse_prepare,

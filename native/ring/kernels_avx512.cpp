@@ -1,6 +1,7 @@
 #if defined(__AVX512IFMA__) || defined(CIPHERFORMER_EMULATE_AVX512)
 
 // The kernels that go element by element, eight lanes, and the table of the path.
+#include "ring/avx2.hpp"
 #include "ring/avx512.hpp"
 #include "ring/chacha.hpp"
 #include "ring/gaussian.hpp"
@@ -11,6 +12,13 @@
 namespace cipherformer {
 namespace avx512 {
 namespace {
+
+// Four lanes serve here: the sums are bound by the loads of the weights. Every machine with this path has AVX2.
+#if defined(CIPHERFORMER_EMULATE_AVX512)
+constexpr auto mix = portable::mix;
+#else
+constexpr auto mix = avx2::mix;
+#endif
 
 // How much of n residues whole vectors cover; the portable kernels take the rest.
 constexpr std::size_t whole(std::size_t n) { return n & ~std::size_t{7}; }
@@ -208,6 +216,7 @@ const Kernels& avx512_kernels() {
         chacha_blocks,
         avx512::uniform_words,
         gaussian,
+        avx512::mix,
     };
     return table;
 }

@@ -94,6 +94,26 @@ void dot_pair(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, c
     dot(out1, a, b1, count, false, n, q);
 }
 
+void mix(u64* const* out, const u64* const* in, const double* weights, std::size_t rows, std::size_t count, u64 factor,
+         std::size_t n, const Modulus& q) {
+    const Shoup whole = q.shoup(factor), high_part = q.shoup(q.mul(factor, q.reduce(u64{1} << kMixedBits)));
+    for (std::size_t begin = 0; begin < n; begin += kBlock)
+        for (std::size_t r = 0; r < rows; ++r) {
+            std::array<std::int64_t, kBlock> low{}, high{};
+            const std::size_t length = std::min(kBlock, n - begin);
+            for (std::size_t k = 0; k < count; ++k) {
+                const auto weight = static_cast<std::int64_t>(weights[r * count + k]);
+                for (std::size_t i = 0; i < length; ++i) {
+                    const auto x = static_cast<std::int64_t>(in[k][begin + i]);
+                    low[i] += weight * (x & ((std::int64_t{1} << kMixedBits) - 1));
+                    high[i] += weight * (x >> kMixedBits);
+                }
+            }
+            for (std::size_t i = 0; i < length; ++i)
+                out[r][begin + i] = q.add(q.mul(q.from_signed(high[i]), high_part), q.mul(q.from_signed(low[i]), whole));
+        }
+}
+
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                   bool accumulate, std::size_t n, const Modulus& q) {
     for (std::size_t start = 0; start < n; start += kBlock) {
@@ -237,6 +257,7 @@ const Kernels& portable_kernels() {
         chacha_blocks,
         portable::uniform_words,
         gaussian,
+        portable::mix,
     };
     return table;
 }

@@ -27,6 +27,8 @@ void dot_pair(u64* out0, u64* out1, const u64* const* a, const u64* const* b0, c
               std::size_t n, const Modulus& q);
 void dot_repeated(u64* out, const u64* const* a, const u64* const* b, unsigned shift, std::size_t count,
                   bool accumulate, std::size_t n, const Modulus& q);
+void mix(u64* const* out, const u64* const* in, const double* weights, std::size_t rows, std::size_t count, u64 factor,
+         std::size_t n, const Modulus& q);
 void reduce(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to);
 void reduce_centred(u64* out, const u64* a, std::size_t n, const Modulus& from, const Modulus& to);
 void lift(u64* out, const std::int32_t* a, std::size_t n, const Modulus& q);

@@ -308,6 +308,37 @@ inline void test_uniform(const Modulus& q) {
     }
 }
 
+inline void test_mix(std::size_t n, std::size_t rows, std::size_t count, const Modulus& q, int kind) {
+    std::vector<Buffer> in, others;
+    std::vector<const u64*> from;
+    for (std::size_t k = 0; k < count; ++k) {
+        in.push_back(pool->take(n));
+        fill(in[k].data(), n, q, kind, k);
+        from.push_back(in[k].data());
+    }
+    std::vector<double> weights(rows * count);
+    const double largest = std::floor(kMixed / static_cast<double>(count));
+    for (std::size_t k = 0; k < weights.size(); ++k)
+        weights[k] = kind == 1 ? largest : std::floor(largest * std::sin(static_cast<double>(k)));
+    const u64 factor = q.reduce(u64{1} << 40);
+    for (std::size_t r = 0; r < rows; ++r) others.push_back(pool->take(n));
+    for (std::size_t r = 0; r < rows; ++r)
+        compare(
+            "mix, row " + std::to_string(r) + " of " + std::to_string(rows) + " q=" + std::to_string(q.value), others[r],
+            [&](const Kernels& k, u64* out) {
+                std::vector<u64*> to;
+                for (Buffer& other : others) to.push_back(other.data());
+                to[r] = out;
+                k.mix(to.data(), from.data(), weights.data(), rows, count, factor, n, q);
+            },
+            [&](std::size_t i) {
+                u64 sum = 0;
+                for (std::size_t k = 0; k < count; ++k)
+                    sum = q.add(sum, product(q.from_signed(static_cast<std::int64_t>(weights[r * count + k])), from[k][i], q));
+                return product(sum, factor, q);
+            });
+}
+
 inline void run_suite(std::vector<const Kernels*> tables) {
     tested = std::move(tables);
     for (unsigned bits : {5U, 20U, 30U, 37U, 45U, 49U, 50U}) {
@@ -320,6 +351,8 @@ inline void run_suite(std::vector<const Kernels*> tables) {
         for (std::size_t count : {0U, 1U, 2U, 3U, 5U, 6U, 7U, 8U, 9U, 16U, 40U})
             for (int kind : {0, 1, 4}) test_dot(64, count, q, kind, kind);
         for (std::size_t n : {1U, 4U, 16U, 1024U}) test_dot(n, 5, q, 0, 0);
+        for (std::size_t n : {4U, 8U, 64U})
+            for (int kind : {0, 1, 4}) test_mix(n, 7, 9, q, kind);
     }
     for (unsigned log_n = 1; log_n <= 14; ++log_n)
         for (unsigned bits : {log_n + 8, 30U, 37U, 45U, 49U, 50U})

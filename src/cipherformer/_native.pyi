@@ -340,6 +340,14 @@ class Evaluator:
     def multiply(
         self, a: Ciphertext, b: Ciphertext, relinearise: bool = True, rescale: bool = False
     ) -> Ciphertext: ...
+    def dot(self, a: Sequence[Ciphertext], b: Sequence[Ciphertext]) -> Ciphertext:
+        """The sum of the products, with 3 parts. Levels and scales agree within each list."""
+    def mix(
+        self, a: Sequence[Ciphertext], weights: NDArray[np.float64], factor: float, scale: float
+    ) -> list[Ciphertext]:
+        """A matrix of integers times ciphertexts: result r is factor * sum_k weights[r, k] a[k], rescaled,
+        at the scale of a times `scale`. ValueError: weights or a factor that are no integers, or a row whose
+        absolute values sum to more than 2^28."""
     def square(self, a: Ciphertext, relinearise: bool = True, rescale: bool = False) -> Ciphertext: ...
     def relinearise(self, a: Ciphertext, rescale: bool = False) -> Ciphertext:
         """From 3 parts to 2."""

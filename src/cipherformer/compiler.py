@@ -17,11 +17,13 @@ from cipherformer.passes.hide import hide_outputs
 from cipherformer.passes.level import assign_levels, levels_needed
 from cipherformer.passes.pack import MAX_DIAGONALS, pack
 from cipherformer.passes.pipeline import Settings, run_passes
-from cipherformer.passes.regions import MAX_DENSE, Region, is_nonlinear, regions
+from cipherformer.passes.regions import MAX_DENSE, Region, is_nonlinear, regions, shared_values
 from cipherformer.passes.scale import assign_scales
+from cipherformer.passes.stacks import Stacked
 from cipherformer.plan.candidate import Candidate, chosen_set, leveled, refreshed, sets_of
-from cipherformer.plan.options import Options
+from cipherformer.plan.options import MODES, Options
 from cipherformer.plan.plan import Plan
+from cipherformer.plan.throughput import batches, best_stacked
 from cipherformer.targets.bootstrap import MARGIN
 
 __all__ = ["Options", "at_refreshes", "check_refreshed", "compile_ckks", "compile_graph"]
@@ -88,9 +90,14 @@ def compile_graph(
         LimitError: too many levels, slots, or iterations; the message says where and what helps.
     """
     options = options or Options()
-    check_flood(options)
+    check_options(options)
     lowered = run_passes(graph, Settings(samples, options.margin, options.budget))
-    best = _cheapest(lowered, options)
+    stacked: Stacked | None = None
+    if options.mode == "throughput":
+        unscaled, stacked = best_stacked(lowered, options)
+        best = _scaled(unscaled)
+    else:
+        best = _cheapest(lowered, options)
     reasons = best.refreshes.reasons() if best.refreshes else {}
     steps = tuple(s.with_(reason=reasons.get(s.name, "")) for s in best.steps)
     plan = Plan(
@@ -104,9 +111,12 @@ def compile_graph(
         packings=best.packed.packings,
         bootstrap=best.bootstrap,
         flood_bits=options.flood_bits,
+        batch=stacked.batch if stacked else 1,
+        read=stacked.read if stacked else {},
     )
     check_refreshed(plan, samples)
-    error = ckks_sim.rms_error(plan, samples[: min(4, len(samples))])
+    shown = [batches(samples, stacked.batch)] if stacked else samples[: min(4, len(samples))]
+    error = ckks_sim.rms_error(plan, shown)
     return replace(plan, predicted_rms_error=error)
 
 
@@ -143,7 +153,7 @@ def _with_shared_values(
 ) -> Candidate:
     """Greedy: from no shared affine value computed once, or all of them, change one more as long as the
     prediction improves."""
-    names = _shared_values(graph)
+    names = shared_values(graph)
     best: Candidate | None = None
     kept: frozenset[str] = frozenset()
     problem: CipherformerError | None = None
@@ -166,19 +176,6 @@ def _with_shared_values(
         assert problem is not None
         raise problem
     return best
-
-
-def _shared_values(graph: Graph) -> list[str]:
-    """Affine values with several readers, the candidates for being computed once."""
-    nodes = graph.by_name()
-    return [
-        name
-        for name, readers in graph.consumers().items()
-        if len(readers) > 1
-        and nodes[name].type.secret
-        and nodes[name].op != "input"
-        and not is_nonlinear(nodes[name], nodes)
-    ]
 
 
 def _with_several_ends(graph: Graph, names: Sequence[str]) -> list[str]:
@@ -224,7 +221,12 @@ def _attempt(
     if not found:
         assert problem is not None
         raise problem
-    best = min(found, key=lambda c: c.rank(options))
+    return _scaled(min(found, key=lambda c: c.rank(options)))
+
+
+def _scaled(best: Candidate) -> Candidate:
+    """A candidate with the scale of every step."""
+    packed = best.packed
     scaled = assign_scales(
         best.steps,
         packed.outputs,
@@ -237,12 +239,14 @@ def _attempt(
     return replace(best, steps=scaled)
 
 
-def check_flood(options: Options) -> None:
-    """The flood leaves room for the answer below q_0.
+def check_options(options: Options) -> None:
+    """The mode is one of `MODES`, and the flood leaves room for the answer below q_0.
 
     Raises:
         ParameterError: if it does not.
     """
+    if options.mode not in MODES:
+        raise ParameterError(f"no mode is called {options.mode!r}", fix=f"choose one of: {', '.join(MODES)}")
     if options.flood_bits > options.first_bits - 2:
         raise ParameterError(
             f"flood_bits is {options.flood_bits}",

@@ -65,6 +65,51 @@ def test_linear_operations(party: Party) -> None:
     assert party.error(evaluator.mul_scalar(a, 0.0, SCALE), 0 * x) < FRESH
 
 
+def test_stacks(party: Party) -> None:
+    x, y = [party.real() for _ in range(5)], [party.real() for _ in range(5)]
+    a, b = [party.encrypt(v) for v in x], [party.encrypt(v) for v in y]
+    evaluator = party.evaluator
+    total = sum(v * w for v, w in zip(x, y, strict=True))
+    whole = evaluator.dot(a, b)
+    assert whole.size == 3 and party.error(whole, total) < 20 * FRESH
+    products = [evaluator.multiply(v, w, relinearise=False) for v, w in zip(a, b, strict=True)]
+    assert evaluator.dot(a, b).to_bytes() == evaluator.add_many(products).to_bytes()
+    weights = np.rint(party.rng.uniform(-1, 1, (7, 5)) * 2.0**24)
+    mixed = evaluator.mix(a, weights, 2.0**14, 2.0**38)
+    assert len(mixed) == 7 and {m.level for m in mixed} == {party.top - 1}
+    for row, found in zip(weights, mixed, strict=True):
+        assert party.error(found, sum(w * 2.0**-24 * v for w, v in zip(row, x, strict=True))) < 4 * ROUNDING
+    singly = [evaluator.mul_scalar(v, w * 2.0**14, 1.0) for v, w in zip(a, weights[0], strict=True)]
+    expected = evaluator.rescale(evaluator.add_many(singly).set_scale(SCALE * 2.0**38))
+    assert mixed[0].to_bytes() == expected.to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("weights", "factor", "message"),
+    [
+        (np.full((2, 3), 0.5), 1.0, "no integer"),
+        (np.full((2, 3), 2.0**27), 1.0, "more than 2\\^28"),
+        (np.ones((2, 3)), 0.5, "the factor"),
+        (np.ones((2, 2)), 1.0, "one column"),
+        (np.full((2, 3), np.nan), 1.0, "no integer"),
+    ],
+)
+def test_a_wrong_mixture_is_refused(party: Party, weights: np.ndarray, factor: float, message: str) -> None:
+    a = [party.encrypt(party.real()) for _ in range(3)]
+    with pytest.raises(ValueError, match=message):
+        party.evaluator.mix(a, weights, factor, SCALE)
+
+
+def test_stacks_of_several_levels_are_refused(party: Party) -> None:
+    a, low = party.encrypt(party.real()), party.encrypt(party.real(), 1)
+    with pytest.raises(ValueError, match="several levels"):
+        party.evaluator.dot([a, low], [a, a])
+    with pytest.raises(ValueError, match="2 and 1"):
+        party.evaluator.dot([a, a], [a])
+    with pytest.raises(ValueError, match="nothing"):
+        party.evaluator.mix([], np.ones((1, 0)), 1.0, SCALE)
+
+
 def test_products(party: Party) -> None:
     x, y = party.complex(), party.complex()
     a, b = party.encrypt(x), party.encrypt(y)

@@ -22,7 +22,8 @@ from cipherformer.errors import CompileError
 from cipherformer.kernels import dft
 from cipherformer.kernels.algebra import SlotAlgebra, Transform
 from cipherformer.kernels.count import Ledger, Shadow, common
-from cipherformer.kernels.run import execute
+from cipherformer.kernels.run import execute, flat, grouped
+from cipherformer.kernels.stack import integers
 from cipherformer.kernels.step import Step
 from cipherformer.plan.plan import Plan
 from cipherformer.targets.bootstrap import BootstrapSet
@@ -144,6 +145,23 @@ class SimAlgebra:
         self.ledger.note("ct-ct term", product.level)
         return Simulated(total.slots + a.slots * b.slots, common(total.shadow, product))
 
+    def dot(self, a: Sequence[Simulated], b: Sequence[Simulated]) -> Simulated:
+        """Sum of products, relinearised once."""
+        left, right = a[0].shadow, b[0].shadow
+        shadow = Shadow(min(left.level, right.level), left.scale * right.scale)
+        self.ledger.sum_of_products(shadow.level, len(a))
+        total = sum((x.slots * y.slots for x, y in zip(a, b, strict=True)), np.zeros(self.slots))
+        return Simulated(self._noisy(total, self._switching(shadow.level), shadow.scale), shadow)
+
+    def mix(self, values: Sequence[Simulated], weights: NDArray[np.float64], scale: float) -> list[Simulated]:
+        """Matrix of rounded numbers times values, rescaled."""
+        first = values[0].shadow
+        self.ledger.mixture(weights, first.level)
+        rounded, factor = integers(weights, scale)
+        rows = (rounded * (factor / scale)) @ np.stack([v.slots for v in values])
+        shadow = Shadow(first.level, first.scale * scale)
+        return [self.rescale(Simulated(row, shadow)) for row in rows]
+
     def apply(self, a: Simulated, transform: Transform, scale: float, rescale: bool = False) -> Simulated:
         """Linear map; a diagonal carries its encoding error, a rotation its key-switching error."""
         self.ledger.transform(transform, a.shadow.level, self.slots)
@@ -190,6 +208,16 @@ class SimAlgebra:
         self.ledger.rotation(steps, a.shadow.level, self.slots)
         rolled = np.roll(a.slots, -steps)
         return Simulated(self._noisy(rolled, self._switching(a.shadow.level), a.shadow.scale), a.shadow)
+
+    def rotations(self, a: Simulated, steps: Sequence[int]) -> list[Simulated]:
+        """Several left rotations."""
+        self.ledger.hoisted(steps, a.shadow.level, self.slots)
+        error = self._switching(a.shadow.level)
+        rolled = [(r, np.roll(a.slots, -r)) for r in steps]
+        return [
+            Simulated(self._noisy(x, error, a.shadow.scale) if r % self.slots else x, a.shadow)
+            for r, x in rolled
+        ]
 
     def conjugate(self, a: Simulated) -> Simulated:
         """Complex conjugate."""
@@ -263,13 +291,14 @@ def run(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, seed: int |
     algebra = SimAlgebra(plan.target, rng, bootstrap=plan.bootstrap)
     specs = plan.signature.inputs
     packed = plan.signature.pack(x)
-    inputs = {i.name: algebra.encrypt(v, i.level, i.scale) for i, v in zip(specs, packed, strict=True)}
+    fresh = [algebra.encrypt(v, i.level, i.scale) for i, v in zip(specs, packed, strict=True)]
+    inputs = grouped(plan.steps, fresh)
 
     def enter(step: Step) -> None:
         algebra.ledger.step = step.name
 
     out = execute(algebra, plan.steps, plan.transforms, plan.vectors, inputs, plan.outputs, enter)
-    output = plan.signature.unpack([_flooded(out[name], plan, rng) for name in plan.outputs])
+    output = plan.signature.unpack([_flooded(v, plan, rng) for v in flat(out[name] for name in plan.outputs)])
     return SimResult(output, algebra.ledger)
 
 
@@ -286,8 +315,12 @@ def reference(plan: Plan, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> NDArr
     """The plaintext polynomial model: the plan's graph in float64, approximations included, without noise."""
     sources = plan.graph.inputs
     given = x if isinstance(x, Mapping) else {sources[0].name: np.asarray(x, dtype=np.float64)}
-    shaped = {n.name: np.asarray(given[n.name], dtype=np.float64).reshape(n.type.shape) for n in sources}
-    return exact.run(plan.graph, shaped, lowered=True)[plan.graph.outputs[0]]
+    rows = {n.name: np.asarray(given[n.name], dtype=np.float64).reshape(-1, *n.type.shape) for n in sources}
+    out = [
+        exact.run(plan.graph, {name: row[i] for name, row in rows.items()}, lowered=True)
+        for i in range(len(rows[sources[0].name]))
+    ]
+    return np.concatenate([o[plan.graph.outputs[0]] for o in out])
 
 
 def rms_error(plan: Plan, samples: Sequence[Mapping[str, NDArray[Any]]]) -> float:

@@ -103,6 +103,13 @@ def check(
     help="`auto`: where it is needed and pays; `never`; or the name of a bootstrapping set.",
 )
 @click.option(
+    "--mode",
+    type=click.Choice(["latency", "throughput"]),
+    default="latency",
+    show_default=True,
+    help="`latency`: a query is one input. `throughput`: a query is a batch that fills the slots.",
+)
+@click.option(
     "--flood-bits",
     type=click.IntRange(0, 48),
     help="Hide the weights from clients: re-randomise answers under an error of this size (see SECURITY.md).",
@@ -115,6 +122,7 @@ def compile_(
     out: Path,
     threads: int,
     bootstrap: str,
+    mode: str,
     flood_bits: int | None,
     shape: tuple[int, ...] | None,
     tokens: int,
@@ -131,7 +139,7 @@ def compile_(
         shapes = {node.name: node.type.shape for node in graph.inputs}
         calibration = models.read_samples(samples, shapes)
         flood = -1 if flood_bits is None else flood_bits
-        options = Options(threads=threads, bootstrap=bootstrap, flood_bits=flood)
+        options = Options(threads=threads, bootstrap=bootstrap, flood_bits=flood, mode=mode)
         plan = compile_graph(graph, calibration, options)
         plan.save(out)
         plan.signature.save(out / SIGNATURE_FILE)

@@ -130,7 +130,8 @@ def query(
         "peak_memory_server_bytes": max(answer.peak_memory_server_bytes for answer in answers),
     }
     if out is not None:
-        np.save(out, np.concatenate([answer.output for answer in answers]))
+        asked = sum(len(next(iter(x.values()))) for x in inputs)
+        np.save(out, np.concatenate([answer.output for answer in answers])[:asked])
     if not quiet:
         print_table(console, _answers_table(answers))
     write_json(record, json_path)

@@ -152,10 +152,11 @@ def read_samples(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[dict
     Args:
         path: a `.npy` file for a model of one input, or a `.npz` file with an array for each input. An array
             is [n, *shape[1:]], or one input.
-        shapes: of the model's inputs, with a leading batch axis of size 1.
+        shapes: of the model's inputs, with a leading batch axis of size 1, or in throughput mode as large as a
+            query.
 
     Returns:
-        n inputs, each {input name: array of its shape}.
+        n inputs, each {input name: array of its shape}; of batches the last may be smaller.
 
     Raises:
         DataError: if the file does not fit the model.
@@ -190,4 +191,4 @@ def _split(array: NDArray[np.float64], shape: tuple[int, ...], where: str) -> li
             why=f"the model takes {list(shape)}",
             fix=f"give an array of shape [n, {', '.join(map(str, shape[1:]))}]",
         )
-    return [array[i : i + 1] for i in range(len(array))]
+    return [array[i : i + shape[0]] for i in range(0, len(array), shape[0])]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 V = TypeVar("V")
@@ -87,6 +88,12 @@ class SlotAlgebra(Protocol[V]):
     def multiply_add(self, total: V, a: V, b: V) -> V:
         """total + a b, where total is a sum of products: they are relinearised together."""
 
+    def dot(self, a: Sequence[V], b: Sequence[V]) -> V:
+        """The sum of the products of two lists, relinearised once."""
+
+    def mix(self, values: Sequence[V], weights: NDArray[np.float64], scale: float) -> list[V]:
+        """A matrix of numbers, encoded at `scale`, times values of one level and scale, rescaled."""
+
     def apply(self, a: V, transform: Transform, scale: float, rescale: bool = False) -> V:
         """A linear map whose diagonals are encoded at `scale`; the scale of the result is the product. With
         `rescale` it is rescaled in the same step, which is cheaper."""
@@ -103,6 +110,9 @@ class SlotAlgebra(Protocol[V]):
 
     def rotate(self, a: V, steps: int) -> V:
         """Left rotation: slot i of the result is slot i + steps."""
+
+    def rotations(self, a: V, steps: Sequence[int]) -> list[V]:
+        """Several left rotations of one value, which share work."""
 
     def conjugate(self, a: V) -> V:
         """The complex conjugate of every slot."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
 from cipherformer.kernels import bootstrap as kernel
 from cipherformer.kernels.algebra import SlotAlgebra, Transform
+from cipherformer.kernels.step import Step
 from cipherformer.targets.bootstrap import BootstrapSet
 
 SCALE_TOLERANCE = 2.0**-30
@@ -26,7 +28,8 @@ class Operation:
         step: name of the step that calls it.
         primitive: `ct-ct product`, `ct-ct term` (joins a product before its relinearisation), `ct-pt
             product`, `ct-pt matrix`, `rotation`, `rescale`, `add`, `ct-scalar product`, `raise` (to `level`),
-            `bootstrap`.
+            `bootstrap`, and of stacks `mix` (`giants` rows of `diagonals` numbers), `rotations` (`babies` of
+            one value), `ct-ct sum` (of `diagonals` products).
         level: of the operand.
         diagonals, babies, giants: of a `ct-pt matrix` or `ct-pt product`.
         period: of its diagonals.
@@ -79,6 +82,22 @@ class Ledger:
         steps %= slots
         if steps:
             self.rotations[steps] = max(self.rotations.get(steps, -1), level)
+
+    def hoisted(self, steps: Sequence[int], level: int, slots: int) -> None:
+        """Count rotations that share a decomposition, and their keys."""
+        self.note("rotations", level, babies=sum(1 for r in steps if r % slots))
+        for r in steps:
+            self.rotation(r, level, slots)
+
+    def sum_of_products(self, level: int, terms: int) -> None:
+        """Count a sum of products that is relinearised once."""
+        self.note("ct-ct sum", level, diagonals=terms)
+        self.relinearise = max(self.relinearise, level)
+
+    def mixture(self, weights: NDArray[np.float64], level: int) -> None:
+        """Count a matrix of numbers times ciphertexts."""
+        rows, columns = weights.shape
+        self.note("mix", level, diagonals=columns, giants=rows)
 
     def product(self, level: int) -> None:
         """Count a product of ciphertexts and its relinearisation key."""
@@ -232,6 +251,17 @@ class CountAlgebra:
         product = Shadow(level, a.scale * b.scale)
         return common(total, product) if self.check_scales else Shadow(level, total.scale)
 
+    def dot(self, a: Sequence[Shadow], b: Sequence[Shadow]) -> Shadow:
+        """Sum of products."""
+        level = min(a[0].level, b[0].level)
+        self.ledger.sum_of_products(level, len(a))
+        return Shadow(level, a[0].scale * b[0].scale)
+
+    def mix(self, values: Sequence[Shadow], weights: NDArray[np.float64], scale: float) -> list[Shadow]:
+        """Matrix times values."""
+        self.ledger.mixture(weights, values[0].level)
+        return [self.rescale(Shadow(values[0].level, values[0].scale * scale)) for _ in weights]
+
     def apply(self, a: Shadow, transform: Transform, scale: float, rescale: bool = False) -> Shadow:
         """Linear map."""
         self.ledger.transform(transform, a.level, self.slots)
@@ -261,6 +291,11 @@ class CountAlgebra:
         self.ledger.rotation(steps, a.level, self.slots)
         return a
 
+    def rotations(self, a: Shadow, steps: Sequence[int]) -> list[Shadow]:
+        """Several rotations."""
+        self.ledger.hoisted(steps, a.level, self.slots)
+        return [a for _ in steps]
+
     def conjugate(self, a: Shadow) -> Shadow:
         """Conjugation."""
         self.ledger.conjugation(a.level)
@@ -287,6 +322,16 @@ class CountAlgebra:
         """Bootstrapping."""
         self.ledger.refresh(values, self.bootstrap, level)
         return [Shadow(level, scale) for _ in values]
+
+
+def shadows_of(steps: Sequence[Step], scale: float = 0.0) -> dict[str, Any]:
+    """What stands for the inputs of a plan, at their own or a given scale: shadows, and lists for stacks."""
+    out: dict[str, Any] = {}
+    for s in steps:
+        if s.kernel == "input":
+            shadow = Shadow(s.level, scale or s.scale)
+            out[s.name] = [shadow] * s.stack if s.stack else shadow
+    return out
 
 
 @lru_cache(maxsize=16)

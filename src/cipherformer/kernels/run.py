@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
-from cipherformer.kernels import linear, outer, poly, reciprocal
+from cipherformer.kernels import linear, outer, poly, reciprocal, stack
 from cipherformer.kernels.algebra import SlotAlgebra, Transform
 from cipherformer.kernels.step import Step
 
@@ -22,7 +22,7 @@ def depth(step: Step) -> int:
     match step.kernel:
         case "input" | "scalar" | "refresh" | "part":
             return 0
-        case "affine" | "contract" | "mul":
+        case "affine" | "contract" | "mul" | "mix" | "pairs" | "scores" | "attended":
             return 1
         case "outer":
             return outer.outer_depth(step.left)
@@ -40,17 +40,17 @@ def execute(
     steps: Sequence[Step],
     transforms: Mapping[str, Transform],
     vectors: Mapping[str, NDArray[np.float64]],
-    inputs: Mapping[str, V],
+    inputs: Mapping[str, Any],
     outputs: Sequence[str],
     on_step: Callable[[Step], Any] = lambda step: None,
-) -> dict[str, V]:
+) -> dict[str, Any]:
     """Run steps in order; values are dropped after their last use.
 
     Args:
         b: the algebra.
         steps: with levels decided.
         transforms, vectors: public arrays.
-        inputs: a value for each step of kernel `input`.
+        inputs: a value, or a stack, for each step of kernel `input`.
         outputs: names to return.
         on_step: called before each step.
     """
@@ -68,6 +68,21 @@ def execute(
     return {name: values[name] for name in outputs}
 
 
+def grouped(steps: Sequence[Step], values: Sequence[V]) -> dict[str, Any]:
+    """The ciphertexts of a query by input step: one, or a list for a stack."""
+    rest = iter(values)
+    return {
+        s.name: [next(rest) for _ in range(s.stack)] if s.stack else next(rest)
+        for s in steps
+        if s.kernel == "input"
+    }
+
+
+def flat(values: Iterable[V | list[V]]) -> list[V]:
+    """The ciphertexts of values and stacks, in order."""
+    return [v for value in values for v in (value if isinstance(value, list) else [value])]
+
+
 def _run_step(
     b: SlotAlgebra[V],
     step: Step,
@@ -78,10 +93,39 @@ def _run_step(
     if step.kernel == "part":
         value: V = operands[0][step.index]
         return value
+    if step.stack:
+        return _run_stack(b, step, operands, vectors)
     dropped = [b.drop(x, step.level_in) for x in operands]
     if step.kernel == "refresh":
         return _refresh(b, step, dropped)
     return _kernel(b, step, dropped, transforms, vectors)
+
+
+def _run_stack(
+    b: SlotAlgebra[V], step: Step, operands: list[list[V]], vectors: Mapping[str, NDArray[np.float64]]
+) -> list[V]:
+    """A step whose value is a stack."""
+    x = [[b.drop(v, step.level_in) for v in values] for values in operands]
+    match step.kernel:
+        case "mix":
+            weights = [vectors[t.transform] for t in step.terms]
+            y = stack.mix(b, step, [x[t.source] for t in step.terms], weights)
+        case "pairs":
+            y = stack.products(b, x[0], x[1], vectors[step.terms[0].transform])
+        case "scores" | "attended":
+            assert step.diagonals is not None
+            kernel = stack.scores if step.kernel == "scores" else stack.attended
+            y = kernel(b, x[0], x[1], step.diagonals)
+        case "refresh":
+            y = []
+            for i in range(0, len(x[0]), 2):
+                two = x[0][i : i + 2]
+                both = step.with_(bounds=step.bounds * len(two), gains=step.gains * len(two))
+                fresh = _refresh(b, both, two)
+                y += fresh if isinstance(fresh, list) else [fresh]
+        case _:
+            y = [_kernel(b, step, [v], {}, vectors) for v in x[0]]
+    return stack.with_bias(b, y, vectors[step.bias]) if step.bias else y
 
 
 def _refresh(b: SlotAlgebra[V], step: Step, x: list[V]) -> V | list[V]:

@@ -27,6 +27,33 @@ class TermStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Diagonals:
+    """How scores of all pairs of tokens stand in a stack (`kernels.stack`).
+
+    Args:
+        heads: matrices of scores.
+        tokens: of a sequence, a power of two.
+        babies: rotations of keys and values; divides the tokens.
+        unit: slots from one token to the next.
+    """
+
+    heads: int
+    tokens: int
+    babies: int
+    unit: int
+
+    @property
+    def baby_steps(self) -> tuple[int, ...]:
+        """Rotations of keys and values."""
+        return tuple(i * self.unit for i in range(self.babies))
+
+    @property
+    def giant_steps(self) -> tuple[int, ...]:
+        """Rotations of sums of products, and, to the other side, of queries."""
+        return tuple(i * self.unit for i in range(0, self.tokens, self.babies))
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One kernel call.
 
@@ -48,6 +75,9 @@ class Step:
         gains: of a `refresh` step: the integer that each refreshed value is multiplied by; its scale is then
             the target's times gain / bound.
         index: of a `part` step: which value of the bundle.
+        stack: ciphertexts of a value that is a stack; 0 for one ciphertext. `mix pairs scores attended` are
+            kernels for stacks only.
+        diagonals: of a `scores` or `attended` step.
         reason: why a `refresh` step stands where it stands.
         level_in: level that the inputs are dropped to.
         level: level of the result.
@@ -74,6 +104,8 @@ class Step:
     bounds: tuple[float, ...] = ()
     gains: tuple[int, ...] = ()
     index: int = 0
+    stack: int = 0
+    diagonals: Diagonals | None = None
     reason: str = ""
     level_in: int = -1
     level: int = -1
@@ -82,7 +114,7 @@ class Step:
     def maps(self) -> Iterator[tuple[str, int, int]]:
         """(key, level, how often) of the transforms that the step applies."""
         for term in self.terms:
-            if term.transform:
+            if term.transform and not self.stack:
                 yield term.transform, self.level_in, 1
         for stages in (self.left, self.right):
             times = 1

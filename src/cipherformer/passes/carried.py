@@ -29,20 +29,27 @@ def carried_axes(linear: Linear, source: Sequence[int], result: Sequence[int]) -
         linear: the map, from an array of shape `source` to one of shape `result`.
         source, result: shapes.
     """
-    x = np.random.default_rng(1).standard_normal(source)
-    y = linear(x)
-    tolerance = 1e-9 * (1e-300 + float(np.abs(y).max()))
     found: list[Carried] = []
     for a, size in enumerate(source):
         for b, other in enumerate(result):
             if size < 2 or size != other or any(b == taken for _, taken in found):
                 continue
-            shifted = linear(np.roll(x, 1, axis=a)) - np.roll(y, 1, axis=b)
-            kept = linear(only_index(x, a, size // 2)) - only_index(y, b, size // 2)
-            if max(np.abs(shifted).max(), np.abs(kept).max()) <= tolerance:
+            if carries(linear, source, a, b):
                 found.append((a, b))
                 break
     return tuple(found)
+
+
+def carries(linear: Linear, source: Sequence[int], a: int, b: int) -> bool:
+    """Whether a linear map from arrays of shape `source` carries axis a to axis b of its result, of equal
+    size."""
+    x = np.random.default_rng(1).standard_normal(source)
+    y = linear(x)
+    tolerance = 1e-9 * (1e-300 + float(np.abs(y).max()))
+    middle = source[a] // 2
+    shifted = linear(np.roll(x, 1, axis=a)) - np.roll(y, 1, axis=b)
+    kept = linear(only_index(x, a, middle)) - only_index(y, b, middle)
+    return max(float(np.abs(shifted).max()), float(np.abs(kept).max())) <= tolerance
 
 
 def only_index(x: Array, axis: int, index: int) -> Array:

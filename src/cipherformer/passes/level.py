@@ -121,6 +121,11 @@ def place_refreshes(
     items = _items(steps, bootstrap.output_level, cost)
     first, both = seconds
     second = min(first, max(0.0, both - first)) if bootstrap.values_per_call > 1 else None
+    if any(s.stack for s in steps):
+        # The ciphertexts of a stack share calls among themselves.
+        calls_of = [s.stack // 2 + (s.stack % 2) * first / both for s in steps]
+        items = tuple(replace(i, weight=w) for i, w in zip(items, calls_of, strict=True))
+        first, second = both, None
     calls = Calls(bootstrap.input_level, bootstrap.output_level, first, second)
     index = {s.name: i for i, s in enumerate(steps)}
     best = place(items, [index[o] for o in outputs], calls)
@@ -161,7 +166,7 @@ def _inserted(steps: Sequence[Step], best: Placement) -> tuple[Step, ...]:
     for call in best.calls:
         values = [steps[v] for v in sorted(call)]
         bounds = tuple(bound_of(v) for v in values)
-        common = {"layout": values[0].layout, "origin": values[0].origin}
+        common = {"layout": values[0].layout, "origin": values[0].origin, "stack": values[0].stack}
         names = tuple(v.name for v in values)
         label = _label(steps, call)
         ones = (1,) * len(names)

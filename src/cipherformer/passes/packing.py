@@ -67,8 +67,12 @@ class Packer:
         """Largest absolute value; a copy of a value, `NAME.repack` and the like, has its range."""
         while name not in self.regions:
             name = name.rpartition(".")[0]
-        region = self.regions[name]
-        return max(abs(region.low or 0.0), abs(region.high or 0.0))
+        return bound_of_region(self.regions[name])
+
+
+def bound_of_region(region: Region) -> float:
+    """Largest absolute value by calibration; 0 if it is unknown."""
+    return max(abs(region.low or 0.0), abs(region.high or 0.0))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -33,12 +33,14 @@ class Item:
         depth: levels between inputs and result.
         costs: seconds by the level of the inputs, never falling; index 0 to the highest level.
         refreshable: False for what the client sends, and where a refresh is forbidden.
+        weight: what a call for this value costs, in calls; not 1 only where calls take one value.
     """
 
     inputs: tuple[int, ...]
     depth: int
     costs: tuple[float, ...]
     refreshable: bool = True
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def _step(i: int, item: Item, labels: _Labels, live: list[int], calls: Calls) ->
         if refreshed:
             open_ = (half & bit) != 0
             second = calls.first if calls.second is None else calls.second
-            cost = cost + np.where(open_, second, calls.first)
+            cost = cost + np.where(open_, second, calls.first) * item.weight
             half = half ^ bit if calls.second is not None else half
         level_in = level + item.depth
         fits = np.nonzero(level_in <= calls.highest)[0]

@@ -118,6 +118,19 @@ def is_nonlinear(node: Node, nodes: Mapping[str, Node]) -> bool:
     return not op.affine([nodes[i].type.secret for i in node.inputs], node.attrs)
 
 
+def shared_values(graph: Graph) -> list[str]:
+    """Affine values with several readers, the candidates for being computed once."""
+    nodes = graph.by_name()
+    return [
+        name
+        for name, readers in graph.consumers().items()
+        if len(readers) > 1
+        and nodes[name].type.secret
+        and nodes[name].op != "input"
+        and not is_nonlinear(nodes[name], nodes)
+    ]
+
+
 def regions(graph: Graph, keep: frozenset[str] = frozenset()) -> tuple[tuple[Region, ...], tuple[str, ...]]:
     """The graph of regions, in topological order, and the names of its outputs.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
-from cipherformer.kernels.count import CountAlgebra, Shadow
+from cipherformer.kernels.count import CountAlgebra, shadows_of
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.targets.bootstrap import BootstrapSet
@@ -44,9 +44,8 @@ def assign_scales(
     steered = _steered(steps, scale)
     recorded: dict[str, float] = {}
     algebra = CountAlgebra(moduli, 1, bootstrap=bootstrap)
-    inputs = {s.name: Shadow(s.level, scale) for s in steps if s.kernel == "input"}
     final = []
-    values: dict[str, Any] = dict(inputs)  # bundles are lists
+    values: dict[str, Any] = shadows_of(steps, scale)  # stacks and bundles are lists
     for step in steered:
         if step.kernel != "input":
             # One step at a time, so that the scale of every value is seen.
@@ -126,6 +125,10 @@ def _wishes(
             wish.setdefault(step.inputs[0], mine + log2(abs(step.factor)))
         elif step.kernel == "power" and mine:
             wish.setdefault(step.inputs[0], mine / step.exponent)
-        elif step.kernel == "contract" and mine:
+        elif step.kernel in ("scores", "attended"):
+            # Sums with a conjugate are read at twice their scale.
+            operand = 0 if step.kernel == "scores" else 1
+            wish.setdefault(step.inputs[operand], mine - 1.0)
+        elif step.kernel in ("contract", "pairs") and mine:
             wish.setdefault(step.inputs[0], mine)
     return wish, gains

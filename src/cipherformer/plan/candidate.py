@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cipherformer.errors import LimitError, ParameterError
-from cipherformer.kernels.algebra import Transform
-from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow
+from cipherformer.kernels.count import CountAlgebra, Ledger, shadows_of
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.passes.level import Refreshes, assign_levels, levels_needed, place_refreshes
@@ -90,11 +89,12 @@ def _step_cost(
 ) -> Callable[[Step], float]:
     """Seconds of a step at its level, its weights' memory included; equal work is priced once."""
     known: dict[Any, float] = {}
+    stacks = {s.name: s.stack for s in packed.steps}
 
     def cost(step: Step) -> float:
-        key = _work_key(step, packed.transforms)
+        key = _work_key(step, packed, stacks)
         if key not in known:
-            alone = replace(packed, steps=(*_stand_ins(step), step), outputs=(step.name,))
+            alone = replace(packed, steps=(*_stand_ins(step, stacks), step), outputs=(step.name,))
             weights = plan_weights([step], packed.transforms, target, options.max_weight_bytes)
             ledger = _count(alone, target)
             times = seconds_of(ledger, target, prices, options.threads, expansions=weights.expansions)
@@ -104,12 +104,13 @@ def _step_cost(
     return cost
 
 
-def _work_key(step: Step, transforms: Mapping[str, Transform]) -> tuple[Any, ...]:
+def _work_key(step: Step, packed: Packed, stacks: Mapping[str, int]) -> tuple[Any, ...]:
     """Equal for steps that do the same operations."""
     maps = []
     for t in step.terms:
-        m = transforms.get(t.transform)
-        maps.append((t.source, t.pre, t.post, (m.rotations, m.diagonals.shape) if m else ()))
+        m, weights = packed.transforms.get(t.transform), packed.vectors.get(t.transform)
+        size = () if weights is None else weights.shape
+        maps.append((t.source, t.pre, t.post, (m.rotations, m.diagonals.shape) if m else size))
     stages = step.left, step.right
     shape = (
         step.exponent,
@@ -120,13 +121,14 @@ def _work_key(step: Step, transforms: Mapping[str, Transform]) -> tuple[Any, ...
         step.factor,
         stages,
     )
-    return step.kernel, step.level_in, len(step.inputs), tuple(maps), shape
+    operands = tuple(stacks[name] for name in step.inputs)
+    return step.kernel, step.level_in, operands, step.stack, step.diagonals, tuple(maps), shape
 
 
-def _stand_ins(step: Step) -> list[Step]:
+def _stand_ins(step: Step, stacks: Mapping[str, int]) -> list[Step]:
     """Inputs of one step, to count it alone."""
     names = dict.fromkeys(step.inputs)
-    return [Step(n, "input", (), step.layout, "", level=step.level_in) for n in names]
+    return [Step(n, "input", (), step.layout, "", level=step.level_in, stack=stacks.get(n, 0)) for n in names]
 
 
 def leveled(packed: Packed, log_n: int, options: Options) -> Candidate:
@@ -185,7 +187,7 @@ def _targets(levels: int, log_n: int, options: Options) -> list[CkksTarget]:
 def _count(packed: Packed, target: CkksTarget, bootstrap: BootstrapSet | None = None) -> Ledger:
     """Operations of a candidate; scales are not decided yet, and do not matter to the count."""
     algebra = CountAlgebra(target.moduli, target.slots, check_scales=False, bootstrap=bootstrap)
-    inputs = {s.name: Shadow(s.level, target.scale) for s in packed.steps if s.kernel == "input"}
+    inputs = shadows_of(packed.steps, target.scale)
     steered = [s.with_(scale=target.scale) for s in packed.steps]
 
     def enter(step: Step) -> None:

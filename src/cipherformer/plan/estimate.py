@@ -158,6 +158,13 @@ def estimate(
     )
 
 
+def _by_input(plan: Plan, cost: Estimate) -> dict[str, Any]:
+    """Of a plan that takes batches."""
+    if plan.batch == 1:
+        return {}
+    return {"inputs": plan.batch, "predicted_seconds_per_input": cost.seconds / plan.batch}
+
+
 def summarise(plan: Plan, threads: int = 2) -> dict[str, Any]:
     """What people ask of a plan first, as JSON values: levels, keys, security, seconds, memory, bytes."""
     cost = estimate(plan, threads=threads)
@@ -180,6 +187,7 @@ def summarise(plan: Plan, threads: int = 2) -> dict[str, Any]:
         ),
         "keys": len(plan.signature.keys),
         "predicted_seconds": cost.seconds,
+        **_by_input(plan, cost),
         "predicted_rms_error": plan.predicted_rms_error,
         "bytes_up": cost.bytes_up,
         "bytes_down": cost.bytes_down,

@@ -9,6 +9,8 @@ from cipherformer.plan.weights import MAX_WEIGHT_BYTES
 from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
+MODES = ("latency", "throughput")
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -31,6 +33,7 @@ class Options:
         flood_bits: hide the weights from clients: unused slots are cleared (one level more), and answers
             are re-randomised under an error that is uniform in +-2^flood_bits in each coefficient, which
             costs that much precision; -1 does not. SECURITY.md says what that promises.
+        mode: `latency` for one input a query, or `throughput`: a query holds a batch that fills the slots.
         insecure_target: a ring for tests; its name says what it is.
     """
 
@@ -46,4 +49,5 @@ class Options:
     memory_price: float = 0.1
     max_weight_bytes: int = MAX_WEIGHT_BYTES
     flood_bits: int = -1
+    mode: str = "latency"
     insecure_target: CkksTarget | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ from cipherformer.errors import FormatError
 from cipherformer.graph import Graph
 from cipherformer.graph import serial as graph_serial
 from cipherformer.kernels.algebra import Transform
-from cipherformer.kernels.count import CountAlgebra, Ledger, Shadow
+from cipherformer.kernels.count import CountAlgebra, Ledger, shadows_of
 from cipherformer.kernels.run import execute
 from cipherformer.kernels.step import Step
 from cipherformer.plan import serial
@@ -26,7 +26,7 @@ from cipherformer.plan.signature import InputSpec, OutputSpec, Signature
 from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
-VERSION = 4
+VERSION = 5
 PLAN_FILE, ARRAYS_FILE = "plan.json", "arrays.npz"
 
 
@@ -47,6 +47,9 @@ class Plan:
             was made.
         bootstrap: the set behind the plan's `refresh` steps; None if it has none.
         flood_bits: answers are re-randomised under an error of +-2^flood_bits; -1: they are not.
+        batch: inputs of one query; of a plan of throughput mode all that the slots hold.
+        read: output that is a stack -> [ciphertexts, n] slots that the client reads, and the elements of the
+            batch's output in them.
     """
 
     name: str
@@ -60,6 +63,8 @@ class Plan:
     predicted_rms_error: float = 0.0
     bootstrap: BootstrapSet | None = None
     flood_bits: int = -1
+    batch: int = 1
+    read: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
 
     @property
     def levels(self) -> int:
@@ -69,7 +74,7 @@ class Plan:
     @cached_property
     def ledgers(self) -> tuple[Ledger, ...]:
         """Operations and keys of each step, from a run on levels and scales alone."""
-        inputs = {s.name: Shadow(s.level, s.scale) for s in self.steps if s.kernel == "input"}
+        inputs = shadows_of(self.steps)
         algebra = CountAlgebra(self.target.moduli, self.target.slots, bootstrap=self.bootstrap)
         found: list[Ledger] = []
 
@@ -95,28 +100,9 @@ class Plan:
     @cached_property
     def signature(self) -> Signature:
         """All that a client needs, without weights."""
-        ranges = {n.name: n.type for n in self.graph.inputs}
         by_name = {s.name: s for s in self.steps}
-        inputs = tuple(
-            InputSpec(
-                name=step.name,
-                source=self.packings[step.name][0],
-                shape=ranges[self.packings[step.name][0]].shape,
-                low=_number(ranges[self.packings[step.name][0]].low, -1.0),
-                high=_number(ranges[self.packings[step.name][0]].high, 1.0),
-                level=step.level,
-                scale=step.scale,
-                packing=self.packings[step.name][1],
-            )
-            for step in self.steps
-            if step.kernel == "input"
-        )
-        outputs = tuple(
-            OutputSpec(
-                name, by_name[name].layout.shape, by_name[name].level, by_name[name].layout.home_slots()
-            )
-            for name in self.outputs
-        )
+        inputs = tuple(i for step in self.steps if step.kernel == "input" for i in self._entries(step))
+        outputs = tuple(o for name in self.outputs for o in self._answers(by_name[name]))
         return Signature(
             name=self.name,
             fingerprint=self.fingerprint,
@@ -129,6 +115,40 @@ class Plan:
             inputs=inputs,
             outputs=outputs,
         )
+
+    def _entries(self, step: Step) -> list[InputSpec]:
+        """The ciphertexts of an input step."""
+        source, packing = self.packings[step.name]
+        known = {n.name: n.type for n in self.graph.inputs}[source]
+        rows = packing if step.stack else packing[None]
+        return [
+            InputSpec(
+                name=f"{step.name}[{k}]" if step.stack else step.name,
+                source=source,
+                shape=self._batched(known.shape),
+                low=_number(known.low, -1.0),
+                high=_number(known.high, 1.0),
+                level=step.level,
+                scale=step.scale,
+                packing=row,
+            )
+            for k, row in enumerate(rows)
+        ]
+
+    def _answers(self, step: Step) -> list[OutputSpec]:
+        """The ciphertexts of an output."""
+        if not step.stack:
+            slots = step.layout.home_slots()
+            return [OutputSpec(step.name, step.layout.shape, step.level, slots, np.arange(len(slots)))]
+        shapes = {n.name: n.type.shape for n in self.graph}
+        shape = self._batched(shapes[step.name])
+        return [
+            OutputSpec(f"{step.name}[{k}]", shape, step.level, slots, elements)
+            for k, (slots, elements) in enumerate(zip(*self.read[step.name], strict=True))
+        ]
+
+    def _batched(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape if self.batch == 1 else (self.batch, *shape[1:])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -195,12 +215,14 @@ class Plan:
         arrays |= {f"transform/{k}": t.diagonals for k, t in self.transforms.items()}
         arrays |= {f"vector/{k}": v for k, v in self.vectors.items()}
         arrays |= {f"packing/{k}": p for k, (_, p) in self.packings.items()}
+        arrays |= {f"read/{k}": np.stack(both) for k, both in self.read.items()}
         data = {
             "version": VERSION,
             "name": self.name,
             "target": serial.target_to_dict(self.target),
             "bootstrap": serial.bootstrap_to_dict(self.bootstrap),
             "flood_bits": self.flood_bits,
+            "batch": self.batch,
             "steps": [serial.step_to_dict(s) for s in self.steps],
             "outputs": list(self.outputs),
             "transforms": {
@@ -243,4 +265,6 @@ def _from_parts(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
         predicted_rms_error=float(data["predicted_rms_error"]),
         bootstrap=serial.bootstrap_from_dict(data["bootstrap"]),
         flood_bits=int(data["flood_bits"]),
+        batch=int(data["batch"]),
+        read={k: (both[0], both[1]) for k, both in group("read/").items()},
     )

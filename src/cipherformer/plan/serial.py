@@ -10,7 +10,7 @@ from typing import Any
 from cipherformer.errors import CompileError
 from cipherformer.kernels.algebra import Transform
 from cipherformer.kernels.layout import Layout
-from cipherformer.kernels.step import Step, TermStep
+from cipherformer.kernels.step import Diagonals, Step, TermStep
 from cipherformer.targets.bootstrap import BootstrapSet
 from cipherformer.targets.ckks import CkksTarget
 
@@ -98,6 +98,8 @@ def step_from_dict(d: Mapping[str, Any]) -> Step:
         bounds=tuple(float(b) for b in d["bounds"]),
         gains=tuple(int(g) for g in d["gains"]),
         index=int(d["index"]),
+        stack=int(d["stack"]),
+        diagonals=_diagonals(d["diagonals"]),
         reason=str(d["reason"]),
         level_in=int(d["level_in"]),
         level=int(d["level"]),
@@ -105,11 +107,15 @@ def step_from_dict(d: Mapping[str, Any]) -> Step:
     )
 
 
+def _diagonals(d: Mapping[str, Any] | None) -> Diagonals | None:
+    return None if d is None else Diagonals(**{k: int(v) for k, v in d.items()})
+
+
 def step_line(s: Step, transforms: Mapping[str, Transform]) -> str:
     """A step as one stable line of text."""
     details = []
     for t in s.terms:
-        if t.transform:
+        if t.transform and not s.stack:
             m = transforms[t.transform]
             shape = f"{len(m.rotations)}x{m.diagonals.shape[1]}"
             details.append(f"{s.inputs[t.source]}*[{shape}, {len(m.babies)}+{len(m.giants)} steps]")
@@ -119,7 +125,7 @@ def step_line(s: Step, transforms: Mapping[str, Transform]) -> str:
         sizes = [f"{len(keys)}x{max(len(transforms[k].rotations) for k in keys)}" for keys in stages]
         if sizes:
             details.append(f"{operand} spread[{', '.join(sizes)}]")
-    if s.sums:
+    if s.sums and not s.stack:
         details.append(f"sum{list(s.sums)}")
     if s.kernel == "polynomial":
         details.append(f"degree {len(s.coefficients) - 1} on [{s.interval[0]:.4g}, {s.interval[1]:.4g}]")
@@ -131,6 +137,8 @@ def step_line(s: Step, transforms: Mapping[str, Transform]) -> str:
         details.append(f"[{s.index}]")
     if s.kernel == "power":
         details.append(f"^{s.exponent}")
+    if s.stack:
+        details.append(f"[{s.stack} ciphertexts]")
     scale = f" 2^{log2(s.scale):.2f}" if s.scale > 0 else ""
     return (
         f"{s.level_in:>2} -> {s.level:>2}{scale}  {s.name} = {s.kernel}({', '.join(s.inputs)})"

@@ -19,7 +19,7 @@ from cipherformer.errors import DataError, FormatError
 from cipherformer.plan import serial
 from cipherformer.targets.ckks import CkksTarget
 
-VERSION = 3
+VERSION = 4
 _MAX_SLOTS = 1 << 16
 
 
@@ -48,12 +48,21 @@ class InputSpec:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OutputSpec:
-    """One ciphertext of an answer: shape, level, and the slot of each element."""
+    """One ciphertext of an answer.
+
+    Args:
+        name: of the output, or of a ciphertext of its stack.
+        shape: of the whole output.
+        level: of the ciphertext.
+        slots: that are read.
+        elements: flat elements of the output in them.
+    """
 
     name: str
     shape: tuple[int, ...]
     level: int
     slots: NDArray[np.int64]
+    elements: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -111,7 +120,8 @@ class Signature:
         """Slots of every ciphertext of a query.
 
         Args:
-            x: the model's input, or one array for each of its inputs.
+            x: the model's input, or one array for each of its inputs. A batch may have fewer inputs than the
+                plan takes: the last one is repeated.
 
         Raises:
             DataError: wrong shape, NaN, or a value outside the calibrated range.
@@ -132,8 +142,12 @@ class Signature:
             raise DataError(
                 f"{len(slots)} ciphertexts in the answer", why=f"{len(self.outputs)} are expected"
             )
-        out = self.outputs[0]
-        return np.asarray(np.real(slots[0]), dtype=np.float64)[out.slots].reshape(out.shape)
+        out = np.zeros(prod(self.outputs[0].shape))
+        stem = self.outputs[0].name.partition("[")[0]
+        for spec, values in zip(self.outputs, slots, strict=True):
+            if spec.name.partition("[")[0] == stem:
+                out[spec.elements] = np.real(values)[spec.slots]
+        return out.reshape(self.outputs[0].shape)
 
     def to_json(self) -> str:
         """As text; slot maps are compressed."""
@@ -161,7 +175,13 @@ class Signature:
                 for i in self.inputs
             ],
             "outputs": [
-                {"name": o.name, "shape": list(o.shape), "level": o.level, "slots": _squeeze(o.slots)}
+                {
+                    "name": o.name,
+                    "shape": list(o.shape),
+                    "level": o.level,
+                    "slots": _squeeze(o.slots),
+                    "elements": _squeeze(o.elements),
+                }
                 for o in self.outputs
             ],
         }
@@ -204,6 +224,9 @@ def _checked(x: NDArray[Any], spec: InputSpec) -> NDArray[np.float64]:
         value = np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError("the input is not an array of numbers", where=spec.source, why=str(error)) from error
+    rows, batch = value.shape[0] if value.ndim else 0, spec.shape[0]
+    if 0 < rows < batch and value.shape[1:] == spec.shape[1:]:
+        value = np.concatenate([value, np.repeat(value[-1:], batch - rows, axis=0)])
     if value.shape != spec.shape:
         if value.size != prod(spec.shape) or value.shape != spec.shape[1:]:
             raise DataError(f"shape {value.shape}", where=spec.source, why=f"the model takes {spec.shape}")
@@ -256,9 +279,12 @@ def _parse(d: Mapping[str, Any]) -> Signature:
     outputs = []
     for o in d["outputs"]:
         slots, shape = _expand(o["slots"], _MAX_SLOTS), tuple(int(n) for n in o["shape"])
-        if len(slots) != prod(shape) or slots.min() < 0 or slots.max() >= target.slots:
+        elements = _expand(o["elements"], _MAX_SLOTS)
+        if len(slots) != len(elements) or slots.min() < 0 or slots.max() >= target.slots:
             raise ValueError("an output that does not fit its ciphertext")
-        outputs.append(OutputSpec(str(o["name"]), shape, int(o["level"]), slots))
+        if elements.min() < 0 or elements.max() >= prod(shape):
+            raise ValueError("an output with elements that it does not have")
+        outputs.append(OutputSpec(str(o["name"]), shape, int(o["level"]), slots, elements))
     return Signature(
         name=str(d["name"]),
         fingerprint=str(d["fingerprint"]),

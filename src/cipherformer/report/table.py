@@ -15,6 +15,8 @@ _LABELS = {
     "key_bytes": "size of the evaluation keys",
     "memory_bytes": "keys and weights in the server's memory",
     "predicted_seconds": "predicted time of one query",
+    "inputs": "inputs in one query",
+    "predicted_seconds_per_input": "predicted time of one input",
     "predicted_rms_error": "predicted RMS error of the answer",
     "keys": "evaluation keys",
     "log_qp": "log2(QP)",

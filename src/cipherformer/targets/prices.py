@@ -18,6 +18,9 @@ from typing import Any
 
 from cipherformer.kernels.count import Operation
 
+MIXED, SUMMED = 0.25, 0.5
+"""Cost of a term of `mix`, and of a sum of products, against a product that is stored."""
+
 PRICES_FILE = "prices.json"
 
 
@@ -176,6 +179,13 @@ def work_of(op: Operation, special: int, digit: int, log_n: int) -> Work:
     match op.primitive:
         case "ct-ct product":
             return Work(products=4 * limbs) + shape.key_switch()
+        case "ct-ct sum":
+            return Work(products=4 * SUMMED * limbs * op.diagonals) + shape.key_switch()
+        case "mix":
+            return Work(products=2 * MIXED * limbs * op.diagonals * op.giants)
+        case "rotations":
+            each = shape.inner() + shape.mod_down() + Work(products=limbs)
+            return shape.decompose() + each.times(op.babies) if op.babies else Work()
         case "ct-ct term":
             return Work(products=4 * limbs, additions=3 * limbs)
         case "rotation":

@@ -16,6 +16,7 @@ from cipherformer.backends.ckks.trace import Trace
 from cipherformer.kernels import bootstrap as kernel
 from cipherformer.kernels.algebra import SlotAlgebra, Transform
 from cipherformer.kernels.count import Ledger, Shadow
+from cipherformer.kernels.stack import integers
 from cipherformer.targets.bootstrap import BootstrapSet
 
 Key = tuple[str, int, float]
@@ -159,6 +160,24 @@ class CkksAlgebra:
         with self.trace.timed("ct-ct product"):
             return self.evaluator.add(total, self.evaluator.multiply(left, right, relinearise=False))
 
+    def dot(self, a: Sequence[native.Ciphertext], b: Sequence[native.Ciphertext]) -> native.Ciphertext:
+        """Sum of products, with three parts until it is rescaled or used."""
+        self.ledger.sum_of_products(min(a[0].level, b[0].level), len(a))
+        left, right = [self._two_parts(x) for x in a], [self._two_parts(x) for x in b]
+        with self.trace.timed("ct-ct product"):
+            return self.evaluator.dot(left, right)
+
+    def mix(
+        self, values: Sequence[native.Ciphertext], weights: NDArray[np.float64], scale: float
+    ) -> list[native.Ciphertext]:
+        """Matrix of numbers times values; the rescalings are part of the call."""
+        self.ledger.mixture(weights, values[0].level)
+        for _ in weights:
+            self.ledger.note("rescale", values[0].level)
+        rounded, factor = integers(weights, scale)
+        with self.trace.timed("mix"):
+            return self.evaluator.mix([self._two_parts(v) for v in values], rounded, factor, scale)
+
     def _two_parts(self, a: native.Ciphertext) -> native.Ciphertext:
         if a.size == 2:
             return a
@@ -200,6 +219,12 @@ class CkksAlgebra:
         self.ledger.rotation(steps, a.level, self.slots)
         with self.trace.timed("rotation"):
             return self.evaluator.rotate(self._two_parts(a), steps)
+
+    def rotations(self, a: native.Ciphertext, steps: Sequence[int]) -> list[native.Ciphertext]:
+        """Several left rotations with one decomposition."""
+        self.ledger.hoisted(steps, a.level, self.slots)
+        with self.trace.timed("rotation"):
+            return self.evaluator.rotate_hoisted(self._two_parts(a), steps)
 
     def conjugate(self, a: native.Ciphertext) -> native.Ciphertext:
         """Complex conjugate of every slot."""

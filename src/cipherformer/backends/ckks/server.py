@@ -13,7 +13,7 @@ from cipherformer.backends.ckks.trace import Trace
 from cipherformer.errors import FormatError, KeyMismatchError
 from cipherformer.kernels import outer
 from cipherformer.kernels.count import Ledger
-from cipherformer.kernels.run import execute
+from cipherformer.kernels.run import execute, flat, grouped
 from cipherformer.kernels.step import Step
 from cipherformer.plan.plan import Plan
 from cipherformer.plan.weights import MAX_WEIGHT_BYTES, plan_weights
@@ -73,7 +73,7 @@ class Evaluation:
         scales = {s.name: s.scale for s in self._plan.steps}
         moduli = self._plan.target.moduli
         for term in step.terms:
-            if term.transform:
+            if term.transform and not step.stack:
                 wanted = step.scale * moduli[step.level_in]
                 yield term.transform, step.level_in, wanted / scales[step.inputs[term.source]]
         if step.left:
@@ -137,12 +137,14 @@ class Evaluation:
         if len(query) != len(specs):
             raise FormatError(f"{len(query)} ciphertexts in the query", why=f"the plan takes {len(specs)}")
         trace, self.ledger = Trace(), Ledger()
-        inputs = {}
+        received = []
         with trace.timed("deserialise"):
             for spec, data in zip(specs, query, strict=True):
                 with reading(f"the ciphertext {spec.name}"):
-                    inputs[spec.name] = self._context.ciphertext(data)
-                _check(inputs[spec.name], spec.name, spec.level, spec.scale)
+                    received.append(self._context.ciphertext(data))
+                _check(received[-1], spec.name, spec.level, spec.scale)
+        inputs = grouped(self._plan.steps, received)
+        del received
         algebra = CkksAlgebra(
             self._plan.target.moduli,
             self._plan.target.slots,
@@ -165,7 +167,7 @@ class Evaluation:
 
         plan = self._plan
         out = execute(algebra, plan.steps, plan.transforms, plan.vectors, inputs, plan.outputs, enter)
-        answers = [out[name] for name in plan.outputs]
+        answers = flat(out[name] for name in plan.outputs)
         if self._public_key is not None:
             with trace.timed("rerandomise"):
                 answers = [self._public_key.rerandomise(a, plan.flood_bits) for a in answers]

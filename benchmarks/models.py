@@ -11,7 +11,8 @@ model), `max_error` against that model.
 A case (`benchmarks.encrypted`) is compiled, run once to encode its weights, and then on `--count` inputs.
 Metrics: `seconds`, `predicted_seconds`, `seconds_processor`, `peak_memory_bytes` (of the process that holds
 client and server), `max_logit_error`, `agreement`, `seconds_keys`, `key_bytes`, `seconds: CATEGORY` (mean
-of a query) and `predicted: CATEGORY`.
+of a query) and `predicted: CATEGORY`. A case of throughput mode (`benchmarks.batches`) is asked about one
+batch, and `seconds_per_input` is the share of one input.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import cipherformer as cf
-from benchmarks.encrypted import CASES, Asked, Limits, held, measure_case, ready
+from benchmarks.batches import bert_batch, measure_batch
+from benchmarks.encrypted import CASES as LATENCY
+from benchmarks.encrypted import Asked, Limits, held, measure_case, ready
 from cipherformer.cli.output import print_table
 from cipherformer.plan.estimate import estimate
 from cipherformer.report import schema
 from cipherformer.report.compare import suite_table
 from cipherformer.report.machine import machine, today
+
+CASES = {**LATENCY, "bert-tiny-128-throughput": bert_batch}
 
 T = TypeVar("T")
 
@@ -137,7 +142,10 @@ def main() -> None:
         for name in named:
             count = options.count or 1
             plan, data = CASES[name](Asked(count, options.bootstrap, options.data, options.converted))
-            record(plan, count, measure_case(plan, data, limits))
+            if plan.batch > 1:
+                record(plan, plan.batch, measure_batch(plan, data, limits))
+            else:
+                record(plan, count, measure_case(plan, data, limits))
         for folder, file in zip(options.plan, options.input, strict=True):
             plan = cf.Plan.load(folder)
             if options.case and plan.name not in options.case:

@@ -2,7 +2,7 @@
 
 // Small integer matrices times limbs, on doubles: the residues are cut into two parts of kMixedBits bits, so that every
 // sum is an integer below 2^53 and exact in any order.
-#include <array>
+#include <algorithm>
 #include <vector>
 
 #include "ring/avx2.hpp"
@@ -15,18 +15,20 @@ namespace {
 constexpr std::size_t kRows = 6;     // of the matrix, and
 constexpr std::size_t kColumns = 8;  // residues: their twelve sums stay in registers
 
-using Sums = std::array<std::array<Real, 2>, kRows>;
+struct Sums {
+    Real of[kRows][2];
+};
 
 // weights [count][kRows], values [count][kColumns]
 inline Sums sums_of(const double* weights, const double* values, std::size_t count) {
     Sums sums;
-    for (auto& row : sums) row = {_mm256_setzero_pd(), _mm256_setzero_pd()};
+    for (auto& row : sums.of) row[0] = row[1] = _mm256_setzero_pd();
     for (std::size_t k = 0; k < count; ++k) {
         const Real first = _mm256_load_pd(values + k * kColumns), second = _mm256_load_pd(values + k * kColumns + 4);
         for (std::size_t r = 0; r < kRows; ++r) {
             const Real weight = _mm256_broadcast_sd(weights + k * kRows + r);
-            sums[r][0] = _mm256_fmadd_pd(weight, first, sums[r][0]);
-            sums[r][1] = _mm256_fmadd_pd(weight, second, sums[r][1]);
+            sums.of[r][0] = _mm256_fmadd_pd(weight, first, sums.of[r][0]);
+            sums.of[r][1] = _mm256_fmadd_pd(weight, second, sums.of[r][1]);
         }
     }
     return sums;
@@ -68,7 +70,8 @@ void mix(u64* const* out, const u64* const* in, const double* weights, std::size
             for (std::size_t r = 0; r < std::min(kRows, rows - start); ++r)
                 for (std::size_t v = 0; v < 2; ++v)
                     store_residue(out[start + r] + i + 4 * v,
-                                  add(mul(reduce(highs[r][v], f), high_part, f), mul(reduce(lows[r][v], f), whole, f)), f);
+                                  add(mul(reduce(highs.of[r][v], f), high_part, f), mul(reduce(lows.of[r][v], f), whole, f)),
+                                  f);
         }
     }
 }

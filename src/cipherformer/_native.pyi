@@ -25,8 +25,7 @@ def max_log_qp(log_n: int, hamming_weight: int = 0) -> int:
     """
 
 def generate_primes(log_n: int, bits: Sequence[int]) -> list[int]:
-    """Distinct primes = 1 mod 2N, one per entry, nearest to 2^bits and in turn above and below it (50
-    bits: below)."""
+    """Distinct primes = 1 mod 2N, one per entry, nearest to 2^bits from both sides (50 bits: below)."""
 
 def sha256(data: Buffer) -> bytes:
     """SHA-256, as used for the digest of parameters (32 bytes)."""
@@ -168,8 +167,7 @@ class Context:
     def public_key(self, data: Buffer) -> PublicKey:
         """Read a public key; everything is checked first. ValueError for anything off."""
     def switching_key(self, data: Buffer) -> SwitchingKey:
-        """Read a switching key and expand its seed; everything is checked first. ValueError for anything
-        off."""
+        """Read a switching key, expand its seed; all is checked first. ValueError for anything off."""
     def linear_transform(
         self,
         rotations: Sequence[int],
@@ -240,8 +238,7 @@ class Ciphertext:
         cost."""
     def copy(self) -> Ciphertext: ...
     def to_bytes(self) -> bytes:
-        """Residues in ceil(log2 q) bits; a ciphertext fresh from SecretKey.encrypt carries a seed for its
-        second half."""
+        """Residues in ceil(log2 q) bits; fresh from SecretKey.encrypt, with a seed for the second half."""
 
 class PublicKey:
     """Encrypts; contains no secret."""
@@ -298,8 +295,7 @@ class SecretKey:
     def from_bytes(context: Context, data: Buffer) -> SecretKey: ...
 
 class KeySet:
-    """The switching keys that an evaluator may use; of several levels the lowest sufficient one is
-    taken."""
+    """Switching keys for an evaluator; of several levels the lowest sufficient one is taken."""
 
     def __init__(self, context: Context) -> None: ...
     def add(self, key: SwitchingKey) -> None: ...
@@ -345,9 +341,7 @@ class Evaluator:
     def mix(
         self, a: Sequence[Ciphertext], weights: NDArray[np.float64], factor: float, scale: float
     ) -> list[Ciphertext]:
-        """A matrix of integers times ciphertexts: result r is factor * sum_k weights[r, k] a[k], rescaled,
-        at the scale of a times `scale`. ValueError: weights or a factor that are no integers, or a row whose
-        absolute values sum to more than 2^28."""
+        """factor * weights @ a for integers, rescaled, at `scale` times a's; rows sum to 2^28 at most."""
     def square(self, a: Ciphertext, relinearise: bool = True, rescale: bool = False) -> Ciphertext: ...
     def relinearise(self, a: Ciphertext, rescale: bool = False) -> Ciphertext:
         """From 3 parts to 2."""

@@ -152,8 +152,7 @@ def read_samples(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[dict
     Args:
         path: a `.npy` file for a model of one input, or a `.npz` file with an array for each input. An array
             is [n, *shape[1:]], or one input.
-        shapes: of the model's inputs, with a leading batch axis of size 1, or in throughput mode as large as a
-            query.
+        shapes: of the model's inputs, with a leading batch axis: of size 1, or of a query in throughput mode.
 
     Returns:
         n inputs, each {input name: array of its shape}; of batches the last may be smaller.

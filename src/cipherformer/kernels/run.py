@@ -40,7 +40,7 @@ def execute(
     steps: Sequence[Step],
     transforms: Mapping[str, Transform],
     vectors: Mapping[str, NDArray[np.float64]],
-    inputs: Mapping[str, Any],
+    inputs: dict[str, Any],
     outputs: Sequence[str],
     on_step: Callable[[Step], Any] = lambda step: None,
 ) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def execute(
         b: the algebra.
         steps: with levels decided.
         transforms, vectors: public arrays.
-        inputs: a value, or a stack, for each step of kernel `input`.
+        inputs: a value, or a stack, for each step of kernel `input`; taken out one by one.
         outputs: names to return.
         on_step: called before each step.
     """
@@ -59,7 +59,7 @@ def execute(
     for i, step in enumerate(steps):
         on_step(step)
         if step.kernel == "input":
-            values[step.name] = inputs[step.name]
+            values[step.name] = inputs.pop(step.name)
         else:
             values[step.name] = _run_step(b, step, [values[i] for i in step.inputs], transforms, vectors)
         for name in dict.fromkeys(step.inputs):

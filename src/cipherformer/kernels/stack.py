@@ -80,19 +80,21 @@ def scores(b: SlotAlgebra[V], queries: Sequence[V], keys: Sequence[V], d: Diagon
     Two features are one complex number, (q - i q')(k + i k'), the real part of which is the sum of both
     products; the sum with its conjugate is read at twice the scale.
     """
-    out = []
+    out: dict[tuple[int, int, int], V] = {}
     width = len(queries) // d.heads
     for h in range(d.heads):
         part = slice(h * width, (h + 1) * width)
-        near = _merged(b, queries[part], negative=True)
-        far = [b.rotations(k, d.baby_steps) for k in _merged(b, keys[part])]
-        for g in d.giant_steps:
-            moved = [b.rotate(q, -g) for q in near]
-            for i in range(d.babies):
-                product = b.rescale(b.dot(moved, [k[i] for k in far]))
-                both = b.add(product, b.conjugate(product))
-                out.append(b.relabel(both, 2 * b.scale(both)))
-    return out
+        near, still = (_merged(b, x[part], negative=n) for x, n in ((queries, True), (keys, False)))
+        for start in range(0, d.babies, d.held):
+            far = [b.rotations(k, d.baby_steps[start : start + d.held]) for k in still]
+            for g, steps in enumerate(d.giant_steps):
+                moved = [b.rotate(q, -steps) if steps else q for q in near]
+                for i in range(d.held):
+                    product = b.rescale(b.dot(moved, [k[i] for k in far]))
+                    both = b.add(product, b.conjugate(product))
+                    out[h, g, start + i] = b.relabel(both, 2 * b.scale(both))
+            del far
+    return [out[key] for key in sorted(out)]
 
 
 def attended(b: SlotAlgebra[V], weights: Sequence[V], values: Sequence[V], d: Diagonals) -> list[V]:

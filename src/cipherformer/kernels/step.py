@@ -35,12 +35,15 @@ class Diagonals:
         tokens: of a sequence, a power of two.
         babies: rotations of keys and values; divides the tokens.
         unit: slots from one token to the next.
+        held: rotations of the keys of a head that are in memory at once; queries are rotated again for every
+            so many. Divides the babies.
     """
 
     heads: int
     tokens: int
     babies: int
     unit: int
+    held: int
 
     @property
     def baby_steps(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Stacks: the packing of throughput mode (decision 11).
+"""Stacks: the packing of throughput mode (decision 12).
 
 A value is a stack of ciphertexts, one for each coordinate of the tensor but for the axis of tokens, if one
 is in the slots. Slots hold, for every token, all inputs of a batch. An affine region is a matrix of numbers
@@ -27,6 +27,10 @@ Linear = Callable[[Array], Array]
 MAX_STACK = 4096
 """Most ciphertexts of one value."""
 TOLERANCE = 1e-9
+MAX_HELD_BYTES = 5 << 29
+"""Of the rotated keys of a head, as long as scores are made."""
+LIMBS = 16
+"""Of a key, for that bound: its level is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +216,11 @@ def _matmul(work: _Work, r: Region, axis: int | None) -> None:
     last, heads = len(r.shape) - 1, prod(r.shape[:-2])
     same = len(a.shape) == len(b.shape) and a.shape[:-2] == b.shape[:-2]
     if same and not a.by_diagonals and a.axis == last - 1 and b.axis == last:
-        diagonals = Diagonals(heads, work.tokens, work.babies, work.batch)
+        diagonals = Diagonals(heads, work.tokens, work.babies, work.batch, _held(work, a.shape[-1]))
         # Keys stand as [heads, features] like the queries: their rest is [..., features].
         work.emit(r, Form(r.shape, last - 1, True), "scores", r.inputs, diagonals=diagonals)
     elif same and a.by_diagonals and b.axis == last - 1:
-        diagonals = Diagonals(heads, work.tokens, work.babies, work.batch)
+        diagonals = Diagonals(heads, work.tokens, work.babies, work.batch, work.babies)
         work.emit(r, Form(r.shape, last - 1), "attended", r.inputs, diagonals=diagonals)
     elif a.by_diagonals or b.by_diagonals or b.axis is not None or a.axis not in (None, last - 1):
         raise LimitError("a matrix product of tokens that is not that of attention", where=r.origin)
@@ -228,6 +232,15 @@ def _matmul(work: _Work, r: Region, axis: int | None) -> None:
         right = np.broadcast_to(right, lead + right.shape[-2:]).swapaxes(-1, -2)[..., None, :, :]
         pairs = np.stack(np.broadcast_arrays(left, right), axis=-1)
         _pairs(work, r, Form(r.shape, a.axis), pairs.reshape(-1, *pairs.shape[-2:]))
+
+
+def _held(work: _Work, features: int) -> int:
+    """Rotations of the keys of a head that fit `MAX_HELD_BYTES`, two features in a ciphertext."""
+    size = (features + 1) // 2 * 2 * LIMBS * 8 * 2 * work.slots
+    held = work.babies
+    while held > 1 and held * size > MAX_HELD_BYTES:
+        held //= 2
+    return held
 
 
 def _affine(work: _Work, r: Region, axis: int | None) -> None:
@@ -303,7 +316,7 @@ def _from_diagonals(work: _Work, r: Region, source: Form, linear: Linear) -> Map
     if np.abs(found - factors[:, None] * sums).max() > limit:
         raise _mixes(r)
     rows = np.kron(np.diag(factors), np.kron(np.eye(giants), np.ones((1, work.babies))))
-    steps = Diagonals(len(factors), work.tokens, work.babies, work.batch).giant_steps
+    steps = tuple(i * work.batch for i in range(0, work.tokens, work.babies))
     return rows, Form(r.shape, len(source.shape) - 2), (), steps
 
 

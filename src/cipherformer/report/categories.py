@@ -24,6 +24,9 @@ _BY_KERNEL = {
     "contract": "ct-ct product",
     "mul": "ct-ct product",
     "power": "ct-ct product",
+    "pairs": "ct-ct product",
+    "scores": "ct-ct product",
+    "attended": "ct-ct product",
 }
 _SMALL = ("add", "rescale", "ct-pt add")
 _MOVES = ("half", "repack", "skew", "zeroed")

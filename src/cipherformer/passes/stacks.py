@@ -278,6 +278,8 @@ def _mapped(work: _Work, r: Region, source: Form, linear: Linear) -> Mapped:
         if size == source.shape[source.axis] and carries(linear, source.shape, source.axis, b):
             return small_matrix(linear, source.shape, r.shape, ((source.axis, b),)), Form(r.shape, b), (), ()
     rows = prod(r.shape)
+    if rows > MAX_STACK:
+        raise _mixes(r)
     whole = sparse_matrix(linear, source.shape, rows).reshape(rows, *source.shape)
     by_token = np.moveaxis(whole, source.axis + 1, 1).reshape(rows, work.tokens, -1)
     used = np.nonzero(np.abs(by_token).max(axis=(0, 2)))[0]

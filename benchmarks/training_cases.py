@@ -34,10 +34,15 @@ class Case:
     quick: tuple[MakeModel, MakeData] | None = None
 
 
-def lengthened(name: str, *epochs: float, batch: int = 64, **forms: Any) -> Conversion:
-    """A recipe with other lengths of its stages, batches and, where given, other forms."""
+def lengthened(
+    name: str, *epochs: float, batch: int = 64, rate: float | None = None, **forms: Any
+) -> Conversion:
+    """A recipe with other lengths of its stages, batches and, where given, another rate and other forms."""
     found = recipe(name)
-    stages = tuple(replace(s, epochs=e, batch_size=batch) for s, e in zip(found.stages, epochs, strict=True))
+    stages = tuple(
+        replace(s, epochs=e, batch_size=batch, learning_rate=rate or s.learning_rate)
+        for s, e in zip(found.stages, epochs, strict=True)
+    )
     return replace(found, stages=stages, forms=replace(found.forms, **forms))
 
 
@@ -59,7 +64,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
             12.0,
             real.resnet20,
             real.cifar10,
-            (lengthened("default", 6.0, batch=128, trainable=True),),
+            (lengthened("default", 3.0, batch=128, trainable=True),),
             _IMAGES,
         ),
         "cifar-cnn-published": Case(
@@ -76,8 +81,8 @@ CASES: Mapping[str, Case] = MappingProxyType(
             real.keyword,
             real.commands,
             (
-                lengthened("default", 5.0, batch=32),
-                lengthened("power-softmax", 4.0, 2.0, 3.0, batch=32),
+                lengthened("default", 5.0, batch=32, matched=False),
+                lengthened("power-softmax", 4.0, 4.0, 6.0, batch=32),
             ),
         ),
         "lm": Case(
@@ -85,14 +90,14 @@ CASES: Mapping[str, Case] = MappingProxyType(
             10.0,
             real.stories,
             real.tinystories,
-            (lengthened("default", 10.0), lengthened("power-softmax", 5.0, 3.0, 2.0)),
+            (lengthened("default", 6.0, rate=2e-3), lengthened("power-softmax", 5.0, 3.0, 2.0)),
         ),
         "lm-characters": Case(
             "BabyLlama-105 on TinyStories, in characters",
             15.0,
             real.babyllama,
             real.tinystories_characters,
-            (lengthened("default", 6.0, batch=32),),
+            (lengthened("default", 6.0, batch=32, rate=1e-3),),
         ),
         "text-classification": Case(
             "SST-2 by all-MiniLM-L6-v2, padded and masked",

@@ -28,6 +28,7 @@ from cipherformer.train.evaluate import Choice, last_word, multiple_choice
 from cipherformer.train.losses import matching_loss, variance_loss
 from cipherformer.train.observe import Observation
 from cipherformer.train.prepare import weight_scores
+from cipherformer.train.ranges import measure, restate
 
 pytestmark = pytest.mark.torch
 
@@ -226,3 +227,14 @@ def test_multiple_choice_takes_the_likeliest_answer():
     choices = [Choice(context, (likes, dislikes), 0), Choice(context, (likes, dislikes), 1)]
     assert multiple_choice(Parrot(), choices) == 0.5
     assert last_word(Parrot(), [Choice(context, (likes,), 0), Choice(context, (dislikes,), 0)]) == 0.5
+
+
+def test_a_polynomial_is_stated_on_the_interval_that_its_inputs_need_and_stays_what_it_is():
+    model = nn.Sequential(PolynomialActivation.fit("relu", degree=7, low=-2.0, high=2.0))
+    x = torch.linspace(-2.4, 2.4, 101)
+    before = model(x)
+    restate(model, measure(model, [x]), margin=0.05)
+    assert (model[0].low, model[0].high) == pytest.approx((-2.64, 2.64))
+    torch.testing.assert_close(model(x), before, atol=1e-5, rtol=1e-5)
+    restate(model, measure(model, [9.0 * x]))
+    assert model[0].high == pytest.approx(2.64), "a site that is far out is left to the contract"

@@ -126,28 +126,17 @@ class PolynomialActivation(nn.Module):
         stray value then costs a range loss a step, not the run. Elsewhere it is what it is.
         """
         if self.guarded and self.training and not torch.compiler.is_exporting():
-            inside = x.clamp(self.low, self.high)
-            if not torch.equal(inside, x):
-                return self._continued(x, inside)
+            return self._continued(x)
         return self._polynomial(x)
 
-    def _continued(self, x: Tensor, inside: Tensor) -> Tensor:
-        """The polynomial at `inside`, x moved into the interval, and its tangents beyond."""
-        below, above = self._slopes()
-        beyond = above * (x - self.high).relu() - below * (self.low - x).relu()
-        return self._polynomial(inside) + beyond
+    def _continued(self, x: Tensor) -> Tensor:
+        """The polynomial, and beyond its interval its tangents."""
+        return self._polynomial(x, continued=True)
 
-    def _slopes(self) -> tuple[float, float]:
-        """The derivative at both ends of the interval."""
-        given = self.series.coefficients if self.coefficients is None else self.coefficients.tolist()
-        inner = np.polynomial.chebyshev.chebder(np.array(given)) * (2.0 / (self.high - self.low))
-        below, above = np.polynomial.chebyshev.chebval(np.array([-1.0, 1.0]), inner)
-        return float(below), float(above)
-
-    def _polynomial(self, x: Tensor) -> Tensor:
+    def _polynomial(self, x: Tensor, *, continued: bool = False) -> Tensor:
         if self.coefficients is None or torch.compiler.is_exporting():
-            return functional.polynomial(x, *self.constants())
-        return functional.polynomial(x, self.coefficients, self.low, self.high)
+            return functional.polynomial(x, *self.constants(), continued=continued)
+        return functional.polynomial(x, self.coefficients, self.low, self.high, continued=continued)
 
     def constants(self) -> tuple[list[float], float, float]:
         """Coefficients and interval, for export.
@@ -167,6 +156,12 @@ class PolynomialActivation(nn.Module):
             return self
         values = tuple(float(c) for c in self.coefficients.detach().double())
         return PolynomialActivation(Series(values, self.low, self.high, math.nan))
+
+    def restate(self, low: float, high: float) -> None:
+        """State the same polynomial on another interval, in place; `trainable` ones must be frozen first."""
+        old = self.series
+        new = chebyshev.fit(old, low, high, old.degree)
+        self.series = replace(new, error=math.nan)
 
     def get_extra_state(self) -> Tensor:
         """Interval and coefficients, float64 [2 + degree + 1]: so a state dict holds all of the module."""

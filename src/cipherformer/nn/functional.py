@@ -118,7 +118,9 @@ def two_quad(scores: Tensor, mask: Tensor | None = None, *, offset: float = 5.0)
     return (squares / squares.sum(dim=-1, keepdim=True).clamp(min=_TINY)).to(scores.dtype)
 
 
-def polynomial(x: Tensor, coefficients: Sequence[float] | Tensor, low: float, high: float) -> Tensor:
+def polynomial(
+    x: Tensor, coefficients: Sequence[float] | Tensor, low: float, high: float, *, continued: bool = False
+) -> Tensor:
     """The Chebyshev series `sum_k c_k T_k` on [low, high], elementwise; outside, it grows like x^degree.
 
     Args:
@@ -126,22 +128,25 @@ def polynomial(x: Tensor, coefficients: Sequence[float] | Tensor, low: float, hi
         coefficients: numbers, or a tensor [degree + 1] that receives gradients (which cannot be exported).
         low: left end of the interval.
         high: right end.
+        continued: outside, along the tangents at its ends instead, which is for training alone; the
+            coefficients get no gradient through the tangents.
     """
     if torch.compiler.is_exporting() and not isinstance(coefficients, Tensor):
         return torch.ops.cipherformer.polynomial(x, list(coefficients), low, high)
     wide = _wide(x)
     values = coefficients if isinstance(coefficients, Tensor) else wide.new_tensor(coefficients)
-    return _Series.apply(wide, values.to(wide.dtype), low, high).to(x.dtype)
+    return _Series.apply(wide, values.to(wide.dtype), low, high, continued).to(x.dtype)
 
 
 _BLOCK = 1 << 14
 """Elements whose Chebyshev polynomials are made at a time: what is made of them stays in the cache."""
 
 
-def _bases(x: Tensor, degree: int, low: float, high: float) -> Iterator[Tensor]:
+def _bases(x: Tensor, degree: int, low: float, high: float, continued: bool) -> Iterator[Tensor]:
     """T_0 .. T_degree [degree + 1, n] of flat x, mapped from [low, high] to [-1, 1], block by block.
 
-    The blocks share their memory: each must be used before the next is asked for.
+    The blocks share their memory: each must be used before the next is asked for. `continued`: of the nearest
+    point of the interval.
     """
     memory = x.new_empty(degree + 1, min(_BLOCK, max(x.numel(), 1)))
     for block in x.reshape(-1).split(_BLOCK):
@@ -150,45 +155,62 @@ def _bases(x: Tensor, degree: int, low: float, high: float) -> Iterator[Tensor]:
         rows[0].fill_(1.0)
         if degree:
             torch.mul(block, 2.0 / (high - low), out=rows[1]).sub_((low + high) / (high - low))
+            if continued:
+                rows[1].clamp_(-1.0, 1.0)
             doubled = 2.0 * rows[1]
         for k in range(2, degree + 1):
             torch.mul(doubled, rows[k - 1], out=rows[k]).sub_(rows[k - 2])
         yield basis
 
 
-def _blockwise(x: Tensor, coefficients: Tensor, low: float, high: float) -> Tensor:
+def _blockwise(x: Tensor, coefficients: Tensor, low: float, high: float, continued: bool) -> Tensor:
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    blocks = out.view(-1).split(_BLOCK)
-    for basis, block in zip(_bases(x, len(coefficients) - 1, low, high), blocks, strict=True):
+    ends = _end_slopes(coefficients, low, high) if continued else None
+    bases = _bases(x, len(coefficients) - 1, low, high, continued)
+    for basis, block, own in zip(bases, out.view(-1).split(_BLOCK), x.reshape(-1).split(_BLOCK), strict=True):
         torch.mv(basis.T, coefficients, out=block)
+        if ends is not None:
+            beyond = own - own.clamp(low, high)
+            if beyond.any():
+                block.add_(beyond.clamp(max=0.0), alpha=ends[0]).add_(beyond.clamp(min=0.0), alpha=ends[1])
     return out
+
+
+def _end_slopes(coefficients: Tensor, low: float, high: float) -> tuple[float, float]:
+    """The derivative of a series at both ends of its interval."""
+    slope = _derivative(coefficients) * (2.0 / (high - low))
+    signs = slope.new_tensor([1.0, -1.0]).repeat(len(slope))[: len(slope)]
+    return float(slope @ signs), float(slope.sum())
 
 
 class _Series(torch.autograd.Function):
     """A series that keeps only its input, not the recurrence, and works through it block by block."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, coefficients: Tensor, low: float, high: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, coefficients: Tensor, low: float, high: float, continued: bool
+    ) -> Tensor:
         ctx.save_for_backward(x, coefficients)
-        ctx.interval = (low, high)
-        return _blockwise(x, coefficients, low, high)
+        ctx.domain = (low, high, continued)
+        return _blockwise(x, coefficients, low, high, continued)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         x, coefficients = ctx.saved_tensors
-        low, high = ctx.interval
+        low, high, continued = ctx.domain
+        slope = _derivative(coefficients) * (2.0 / (high - low))
         if torch.is_grad_enabled():  # a second derivative is asked for
-            slope = _derivative(coefficients) * (2.0 / (high - low))
-            return gradient * _Series.apply(x, slope, low, high), None, None, None
+            inside = x.clamp(low, high) if continued else x
+            return gradient * _Series.apply(inside, slope, low, high, False), None, None, None, None
         into_x = torch.empty_like(x, memory_format=torch.contiguous_format)
         into_coefficients = torch.zeros_like(coefficients) if ctx.needs_input_grad[1] else None
-        slope = _derivative(coefficients) * (2.0 / (high - low))
+        bases = _bases(x, len(coefficients) - 1, low, high, continued)
         outs, gradients = into_x.view(-1).split(_BLOCK), gradient.reshape(-1).split(_BLOCK)
-        for basis, out, g in zip(_bases(x, len(coefficients) - 1, low, high), outs, gradients, strict=True):
+        for basis, out, g in zip(bases, outs, gradients, strict=True):
             torch.mv(basis[: len(slope)].T, slope, out=out).mul_(g)
             if into_coefficients is not None:
                 into_coefficients += basis @ g
-        return into_x, into_coefficients, None, None
+        return into_x, into_coefficients, None, None, None
 
 
 def _derivative(coefficients: Tensor) -> Tensor:

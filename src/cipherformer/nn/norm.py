@@ -108,7 +108,8 @@ class InverseSqrt(PolynomialActivation):
     what is normalised by it grows from layer to layer.
     """
 
-    def _continued(self, x: Tensor, inside: Tensor) -> Tensor:
+    def _continued(self, x: Tensor) -> Tensor:
+        inside = x.clamp(self.low, self.high)
         return self._polynomial(inside) * (inside / x.clamp(min=1e-12)).sqrt()
 
 

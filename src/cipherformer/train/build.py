@@ -34,6 +34,7 @@ from cipherformer.train.swap import (
     power_softmax_rule,
     swap,
 )
+from cipherformer.train.weighting import fit_weightings, sample_rows
 
 REASONS: dict[Kind, str] = {
     "attention": "an exponential of secret scores needs a high degree, and a maximum a comparison",
@@ -65,12 +66,22 @@ class Swapper:
             rule = self._rule(model, kind)
             if rule is None or not any(type(m) in rule.types for m in model.modules()):
                 continue
+            rows = self._scores(model, kind)
             whole = stage.transition == "at_once"
             swapped = swap(model, [rule if whole else rules.gradual(rule)], share=self.share)
             model, sites = swapped.model, sites + swapped.sites
             if self.batches is not None:
                 self._settle(model, kind)
+            if rows:
+                fit_weightings(model, rows)
         return model, sites
+
+    def _scores(self, model: nn.Module, kind: Kind) -> dict[str, tuple[Tensor, Tensor]]:
+        """Scores of the softmaxes that are about to go, where the forms are fitted to them."""
+        forms = self.conversion.forms
+        if self.batches is None or kind != "attention" or forms.attention != "power" or not forms.matched:
+            return {}
+        return sample_rows(model, self.batches(model))
 
     def _rule(self, model: nn.Module, kind: Kind) -> Rule | None:
         forms = self.conversion.forms

@@ -20,7 +20,7 @@ from cipherformer.train.evaluate import Score, score
 from cipherformer.train.lift import lift
 from cipherformer.train.observe import SITE_TYPES, Batch
 from cipherformer.train.prepare import measure_batch_norm
-from cipherformer.train.ranges import SiteRange, check, measure, violations
+from cipherformer.train.ranges import SiteRange, check, measure, restate, violations
 from cipherformer.train.sites import ACTIVATIONS, norm_types, sample_sites, variance
 from cipherformer.train.stage import Conversion, Stage
 from cipherformer.train.state import State, read_state, restore_optimizer, write_state
@@ -30,6 +30,8 @@ from cipherformer.train.swap import Site, freeze_polynomials
 WEIGHTS = "model.safetensors"
 MEASURED_ON = 512
 """Training inputs that ranges are taken from before a swap."""
+RESTATED_ON = 4096
+"""Training inputs whose ranges the polynomials' intervals are stated on in the end."""
 SCORED_BETWEEN = 2000
 """Test inputs that scores between stages are taken from; the first and the last score take all."""
 BATCH = 128
@@ -126,6 +128,7 @@ def convert(
     for number in range(max(state.stage, 0), len(conversion.stages)):
         current = runner.stage(structure if number == state.stage else current, number)
     current = freeze_polynomials(current).eval()
+    restate(current, measure(current, measuring(data.train, RESTATED_ON)(current)))
     after = score(current, data.test, metrics=data.metrics)
     ranges = measured_ranges(current, data)
     problems = violations(ranges, conversion.contract)
@@ -173,11 +176,11 @@ def detached(values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(value.detach() for value in values)
 
 
-def measuring(part: Part) -> Callable[[nn.Module], list[Batch]]:
+def measuring(part: Part, count: int = MEASURED_ON) -> Callable[[nn.Module], list[Batch]]:
     """From a model to the inputs that its ranges are taken from."""
 
     def inputs(model: nn.Module) -> list[Batch]:
-        return [detached(b.fed(model)) for b in part.first(MEASURED_ON).batches(BATCH)]
+        return [detached(b.fed(model)) for b in part.first(count).batches(BATCH)]
 
     return inputs
 

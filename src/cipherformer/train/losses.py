@@ -46,9 +46,14 @@ class Targets:
 def range_loss(x: Tensor, low: float, high: float) -> Tensor:
     """`max(max x - high, 0) + max(low - min x, 0)`: zero inside; only the extremes get a gradient.
 
+    The extremes are looked up by their places: the gradient of `amax` compares all of x with it and counts,
+    which costs more than a convolution of ResNet-20.
+
     Source: Baruch et al., arXiv 2304.14836, and Zimerman et al., arXiv 2311.08610 (range-aware training).
     """
-    return F.relu(x.amax() - high) + F.relu(low - x.amin())
+    flat = x.flatten()
+    largest, least = flat[flat.detach().argmax()], flat[flat.detach().argmin()]
+    return F.relu(largest - high) + F.relu(low - least)
 
 
 def condition_loss(normaliser: Tensor, ratio: float) -> Tensor:

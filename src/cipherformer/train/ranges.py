@@ -112,6 +112,31 @@ def _merge(a: SiteRange, b: SiteRange) -> SiteRange:
     return SiteRange(a.name, a.kind, low, high, a.domain_low, a.domain_high, a.levels)
 
 
+def restate(model: nn.Module, ranges: Iterable[SiteRange], *, margin: float = 0.1, most: float = 0.5) -> None:
+    """State each polynomial on an interval that holds what its site was seen to take, in place.
+
+    Training moves inputs out of the intervals that polynomials were fitted on. The polynomials stay what they
+    are, and with them all scores; but values are scaled by intervals, and the contract judges them.
+
+    Args:
+        model: its polynomials frozen.
+        ranges: measured on training inputs.
+        margin: by which a range that leaves its interval is widened, as in `SiteRange.widened`.
+        most: share of an interval's width by which it may grow on a side; a site that needs more is left, and
+            breaks the contract.
+    """
+    for site in ranges:
+        low, high = site.widened(margin)
+        low, high = min(low, site.domain_low), max(high, site.domain_high)
+        if site.kind not in ("polynomial", "variance") or (low, high) == (site.domain_low, site.domain_high):
+            continue
+        reach = most * (site.domain_high - site.domain_low)
+        if site.domain_low - low <= reach and high - site.domain_high <= reach:
+            polynomial = model.get_submodule(site.name)
+            assert isinstance(polynomial, PolynomialActivation)
+            polynomial.restate(low, high)
+
+
 def intervals(ranges: Sequence[SiteRange], margin: float = 0.1) -> Mapping[str, tuple[float, float]]:
     """Widened ranges by site name, for `swap.polynomial_rule`."""
     return {site.name: site.widened(margin) for site in ranges}

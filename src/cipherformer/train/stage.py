@@ -20,6 +20,8 @@ class Forms:
         exponent: of PowerSoftmax.
         epsilon: of PowerSoftmax: what its normaliser can never fall below.
         shifted: PowerSoftmax's scores get the shift for which powers are near exponentials.
+        matched: those factors and shifts are then fitted such that weights on measured scores are the
+            softmax's, see `train.weighting`.
         offset: of 2Quad.
         head_norm: pointwise attention gets a BatchNorm2d over its heads (vision models), where a module says
             how many it has.
@@ -44,6 +46,7 @@ class Forms:
     exponent: int = 4
     epsilon: float = 1e-2
     shifted: bool = False
+    matched: bool = False
     offset: float = 5.0
     head_norm: bool = False
     length_scaled: bool = True

@@ -16,6 +16,7 @@ RECIPE = Conversion(
     forms=Forms(
         activation=7,
         shifted=True,
+        matched=True,
         channels=True,
         fit="samples",
         norm="polynomial",

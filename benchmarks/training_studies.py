@@ -60,22 +60,20 @@ def iterations(model: nn.Module, data: Data) -> int:
 def ranges(place: Place) -> list[Row]:
     """Largest activation range, largest variance and iterations, before and after each kind of loss.
 
-    A PowerSoftmax decoder is trained on text; then three copies go on equally long: without a loss for
-    sites, with hinges on ranges, and with the iteration-aware loss beside them.
+    A PowerSoftmax decoder is trained on text; then copies go on equally long: without a loss for sites, with
+    hinges on ranges, and with the iteration-aware loss beside them by several weights.
     """
     data = text_data(place, 16 if place.quick else 64, 64 if place.quick else 1200)
     base = small.attending(_reader(place, 1 if place.quick else 4, 16 if place.quick else 64), "power")
     small.fit(base, data, epochs=0.5 if place.quick else 4.0, rate=3e-3)
     rows = [_range_row("before", base, data)]
-    hinges = Targets(activation_bound=2.0, variance_ceiling=1.0, normaliser_ratio=8.0, score_bound=1.0)
-    arms = {
-        "no loss": (0.0, hinges),
-        "hinges": (0.05, hinges),
-        "iteration-aware": (0.05, replace(hinges, iterations=1.0)),
-    }
+    hinges = Targets(activation_bound=0.6, variance_ceiling=0.06, normaliser_ratio=8.0, score_bound=1.0)
+    arms = {"no loss": (0.0, hinges), "hinges": (0.05, hinges)}
+    for share in (0.1, 0.3):
+        arms[f"iteration-aware, {share:g}"] = (0.05, replace(hinges, iterations=share))
     for name, (weight, targets) in arms.items():
         model = copy.deepcopy(base)
-        small.fit(model, data, epochs=0.5 if place.quick else 3.0, rate=1e-3, sites=weight, targets=targets)
+        small.fit(model, data, epochs=0.5 if place.quick else 6.0, rate=1e-3, sites=weight, targets=targets)
         rows.append(_range_row(name, model, data))
     return rows
 
@@ -311,7 +309,7 @@ def _converted(
 
 STUDIES: Mapping[str, Study] = MappingProxyType(
     {
-        "ranges": Study("ranges, variances and iterations under three losses", 6.0, ranges),
+        "ranges": Study("ranges, variances and iterations under four losses", 6.0, ranges),
         "inductive-bias": Study("distance and entropy of attention by layer and power", 8.0, inductive_bias),
         "reasoning": Study("recall; LAMBADA and PIQA before and after, with examples", 20.0, reasoning),
         "deep": Study("32 layers, three kinds of attention, two rates", 20.0, deep),

@@ -90,7 +90,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
             10.0,
             real.stories,
             real.tinystories,
-            (lengthened("default", 10.0, rate=2e-3), lengthened("power-softmax", 5.0, 3.0, 2.0)),
+            (lengthened("default", 30.0, rate=2e-3), lengthened("power-softmax", 5.0, 3.0, 2.0)),
         ),
         "lm-characters": Case(
             "BabyLlama-105 on TinyStories, in characters",

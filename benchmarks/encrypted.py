@@ -157,5 +157,5 @@ def measure_case(plan: cf.Plan, inputs: NDArray[np.float64], limits: Limits) -> 
         "key_bytes": (float(cost.key_upload_bytes), "B"),
         **held(server, len(inputs) + 1),
         **{f"seconds: {name}": (value / len(inputs), "s") for name, value in spent.items()},
-        **{f"predicted: {name}": (value, "s") for name, value in foreseen.items()},
+        **{f"predicted_seconds: {name}": (value, "s") for name, value in foreseen.items()},
     }

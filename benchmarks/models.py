@@ -11,8 +11,8 @@ model), `max_error` against that model.
 A case (`benchmarks.encrypted`) is compiled, run once to encode its weights, and then on `--count` inputs.
 Metrics: `seconds`, `predicted_seconds`, `seconds_processor`, `peak_memory_bytes` (of the process that holds
 client and server), `max_logit_error`, `agreement`, `seconds_keys`, `key_bytes`, `seconds: CATEGORY` (mean
-of a query) and `predicted: CATEGORY`. A case of throughput mode (`benchmarks.batches`) is asked about one
-batch, and `seconds_per_input` is the share of one input.
+of a query) and `predicted_seconds: CATEGORY`. A case of throughput mode (`benchmarks.batches`) is asked
+about one batch, and `seconds_per_input` is the share of one input.
 """
 
 from __future__ import annotations

@@ -52,6 +52,20 @@ def test_a_query_goes_on_when_its_connection_drops(run_server, connect) -> None:
     assert "resumed" in events and events.count("answered") == 2
 
 
+def test_a_connection_may_drop_more_than_once(run_server, connect) -> None:
+    address, log = run_server(step_s=0.05, steps=60)
+    drops = [5, 45]  # two seconds apart, more than is searched for
+
+    def watch(phase: str, done: int, total: int, layer: str) -> None:
+        if phase == "computing" and drops and done >= drops[0]:
+            drops.pop(0)
+            drop(client)
+
+    with connect(address, on_progress=watch, reconnect_s=1.5) as client:
+        answers(client)
+    assert not drops and [event for event, _ in log].count("resumed") == 2
+
+
 def test_without_leave_to_reconnect_a_drop_is_an_error(run_server, connect) -> None:
     address, _ = run_server(step_s=0.05, steps=20)
     watch, _ = during_computation(lambda: drop(client))

@@ -24,6 +24,8 @@ from cipherformer.serve.keys import KeyFolder
 from cipherformer.serve.wire import ClosedError, FrameError, SilenceError
 
 M = TypeVar("M")
+STOOD_S = 0.5
+"""A connection that lasted so long was one: if it drops too, the search begins anew."""
 OnProgress = Callable[[str, int, int, str], None]
 """Called with (phase, done, total, layer): `uploading keys` in bytes, then what the server says it does, in
 steps of the plan, and the model's layer that it has reached; `reconnecting` in attempts."""
@@ -222,17 +224,22 @@ class Client:
         except (ClosedError, SilenceError, RefusedError) as error:
             if not (self._reconnect_s and _passing(error)):
                 raise
-        deadline, attempt = time.monotonic() + self._reconnect_s, 0
+        lost, attempt = time.monotonic(), 0
         while True:
             attempt += 1
             self._on_progress("reconnecting", attempt, 0, "")
             self._up, self._down = self._traffic()
             self._channel.close()
+            found = None
             try:
                 self._connected()
+                found = time.monotonic()
                 return self._resumed(query, ticket)
             except (ClosedError, SilenceError, UnreachableError, RefusedError) as error:
-                if time.monotonic() > deadline or not _passing(error):
+                now = time.monotonic()
+                if found is not None and now - found > STOOD_S:
+                    lost, attempt = now, 0
+                if now - lost > self._reconnect_s or not _passing(error):
                     raise
                 time.sleep(min(2.0, 0.1 * 2**attempt))
 
